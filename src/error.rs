@@ -1,0 +1,282 @@
+//! Failures, classified by what the caller may do about them.
+//!
+//! An [`Error`] is {stable code, message, place, hint}. Messages are lower case and say what would be right; they
+//! never carry a customer's data. How an error looks on a terminal is decided in [`crate::diagnostic`] and `cli`.
+
+use std::fmt;
+
+/// What the caller may do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The command line is wrong: show the usage (exit code 2).
+    Usage,
+    /// A text that a person wrote (a segment, a job, a setting, an SQL file) is wrong: edit it.
+    Definition,
+    /// Landed data is wrong: land it again, or map it.
+    Input,
+    /// Something named does not exist: a segment, a customer, a published day.
+    NotFound,
+    /// Another run got there first, or holds the day: nothing to repair.
+    Superseded,
+    /// The store did not do what was asked; the same call may succeed later.
+    Transient,
+    /// The store refused for good: permissions, a full disk, a lake that lies about what it stored.
+    Storage,
+    /// The work does not fit the memory or disk that it was given.
+    Resources,
+    /// A fault of Alluvial itself.
+    Internal,
+}
+
+/// Where a failure is: a file, and within it a row or a line and column, each as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The file's path as the user would write it, or an object's key in the lake.
+    pub file: Option<String>,
+    /// 1-based line of a text file.
+    pub line: Option<u64>,
+    /// 1-based column (in characters) of a text file's line.
+    pub column: Option<u64>,
+    /// 0-based row of a data file.
+    pub row: Option<u64>,
+}
+
+/// A failure: a stable code for programs, a message and a hint for people, and the place.
+#[derive(Debug)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    code: &'static str,
+    message: String,
+    place: Place,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of anything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure of `kind` with a stable dotted `code` (`land.missing_column`).
+    pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind,
+                code,
+                message: message.into(),
+                place: Place::default(),
+                hint: None,
+                source: None,
+            }),
+        }
+    }
+
+    /// A wrong command line.
+    pub fn usage(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, code, message)
+    }
+
+    /// A wrong text of a person's.
+    pub fn definition(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::Definition, code, message)
+    }
+
+    /// Wrong landed data.
+    pub fn input(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::Input, code, message)
+    }
+
+    /// A name that nothing has.
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, code, message)
+    }
+
+    /// A store that refused.
+    pub fn storage(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::Storage, code, message)
+    }
+
+    /// A fault of our own.
+    pub fn internal(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, code, message)
+    }
+
+    /// Says what to write or do instead.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.inner.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the file, unless a place closer to the fault has named one already.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.inner.place.file.get_or_insert(file.into());
+        self
+    }
+
+    /// Names the 1-based line and column.
+    #[must_use]
+    pub fn at_line(mut self, line: u64, column: Option<u64>) -> Self {
+        self.inner.place.line = Some(line);
+        self.inner.place.column = column;
+        self
+    }
+
+    /// Names the 0-based row of a data file.
+    #[must_use]
+    pub fn at_row(mut self, row: u64) -> Self {
+        self.inner.place.row = Some(row);
+        self
+    }
+
+    /// Keeps the failure underneath.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// What the caller may do about it.
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.inner.code
+    }
+
+    /// What is wrong, in one sentence.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.inner.place
+    }
+
+    /// What to write or do instead.
+    pub fn hint(&self) -> Option<&str> {
+        self.inner.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}")?;
+        }
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+            if let Some(column) = self.column {
+                write!(f, ":{column}")?;
+            }
+        }
+        if let Some(row) = self.row {
+            write!(f, " row {row}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.inner.place != Place::default() {
+            write!(f, "{}: ", self.inner.place)?;
+        }
+        write!(f, "{}", self.inner.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for Error {
+    /// Our own errors come back out of DataFusion unchanged; out of memory and full disks are told apart.
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError as Df;
+        match error {
+            Df::External(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::internal("engine.external", other.to_string()).with_source(other),
+            },
+            Df::Context(_, inner) | Df::Diagnostic(_, inner) => Error::from(*inner),
+            Df::ObjectStore(inner) => Error::from(*inner),
+            Df::ParquetError(inner) => Error::input("engine.parquet", inner.to_string()).with_source(inner),
+            Df::ResourcesExhausted(message) => Error::new(Kind::Resources, "engine.memory", message)
+                .with_hint("raise `[engine] memory_limit`, or lower `threads`"),
+            Df::SQL(inner, _) => Error::definition("engine.sql_syntax", inner.to_string()),
+            Df::Plan(message) => Error::definition("engine.sql_plan", message),
+            Df::SchemaError(inner, _) => Error::definition("engine.sql_name", inner.to_string()),
+            Df::IoError(inner) => Error::from(inner),
+            other => Error::internal("engine.query", other.to_string()).with_source(other),
+        }
+    }
+}
+
+impl From<Error> for datafusion::error::DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        match error {
+            arrow::error::ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::internal("engine.arrow", other.to_string()).with_source(other),
+            },
+            other => Error::internal("engine.arrow", other.to_string()).with_source(other),
+        }
+    }
+}
+
+impl From<parquet::errors::ParquetError> for Error {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Error::input("engine.parquet", error.to_string()).with_source(error)
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        use object_store::Error as Store;
+        let (kind, code) = match &error {
+            Store::NotFound { .. } => (Kind::NotFound, "lake.not_found"),
+            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => (Kind::Storage, "lake.denied"),
+            Store::AlreadyExists { .. } => (Kind::Superseded, "lake.already_exists"),
+            Store::Generic { .. } => (Kind::Transient, "lake.store"),
+            _ => (Kind::Storage, "lake.store"),
+        };
+        Error::new(kind, code, error.to_string()).with_source(error)
+    }
+}
+
+impl From<deltalake_core::DeltaTableError> for Error {
+    fn from(error: deltalake_core::DeltaTableError) -> Self {
+        match error {
+            deltalake_core::DeltaTableError::ObjectStore { source } => Error::from(source),
+            other => Error::storage("lake.delta", other.to_string()).with_source(other),
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Resources,
+            _ => Kind::Storage,
+        };
+        Error::new(kind, "io", error.to_string()).with_source(error)
+    }
+}

@@ -1,0 +1,4 @@
+//! The columns of every table of the contract, once.
+
+/// The tables that a shop lands.
+pub mod landed;
