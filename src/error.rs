@@ -1,7 +1,7 @@
 //! Failures, classified by what the caller may do about them.
 //!
-//! An [`Error`] is {stable code, message, place, hint}. Messages are lower case and say what would be right; they
-//! never carry a customer's data. How an error looks on a terminal is decided in [`crate::diagnostic`] and `cli`.
+//! An `crate::error::Error` is {stable code, message, place, hint}. Messages are lower case and say what would be right; they
+//! never carry a customer's data. How an error looks on a terminal is decided in `crate::diagnostic` and `cli`.
 
 use std::fmt;
 
@@ -116,6 +116,13 @@ impl Error {
     #[must_use]
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
         self.inner.place.file.get_or_insert(file.into());
+        self
+    }
+
+    /// Names the file as people write it, whatever has named it before.
+    #[must_use]
+    pub fn with_file(mut self, file: impl Into<String>) -> Self {
+        self.inner.place.file = Some(file.into());
         self
     }
 

@@ -5,12 +5,13 @@
 //! beside this file says what each floor may do, and what is absent on purpose.
 
 // ── words: no I/O ───────────────────────────────────────────────────────────────────────────────────────────────────
-/// As-of dates, local days of a time zone, half-open intervals, and the clock.
-pub mod calendar;
 /// Spans, codes, the underlined rendering of what is wrong in a text, and the nearest known name.
 pub mod diagnostic;
 /// Failures, classified by what the caller may do about them.
 pub mod error;
+
+/// As-of dates, local days of a time zone, half-open intervals, and the clock.
+pub mod calendar;
 /// The columns of every table of the contract, once.
 pub mod schema;
 

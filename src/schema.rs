@@ -2,3 +2,5 @@
 
 /// The tables that a shop lands.
 pub mod landed;
+/// The tables that a night publishes.
+pub mod published;
