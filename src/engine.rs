@@ -1,1 +1,140 @@
-//! Stands empty until its builder moves in.
+//! The one door to DataFusion.
+//!
+//! Every session has the memory limit, spills to a folder of our own, knows the lake's store before any other, and reads
+//! Parquet only through providers that pin their files. Nothing else in the crate creates a session.
+
+/// Parquet files, pinned by path and size, as a table.
+pub mod pinned;
+/// Intermediate results on the local disk.
+mod scratch;
+/// SQL files: built in, or overridden by a project.
+pub mod statement;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::error::Result;
+
+pub use scratch::Materialized;
+pub use statement::{Params, Statement};
+
+/// What the engine may use.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes that the whole process may use. DataFusion's pool gets 40% of it, since healthy plans were measured to
+    /// need 1.2 to 1.6 times their pool, and readers and writers need some besides.
+    pub memory: u64,
+    /// Threads, and so partitions of a plan.
+    pub threads: usize,
+    /// Where to spill; the system's folder for temporary files where it is not given.
+    pub spill: Option<PathBuf>,
+}
+
+/// The share of the memory limit that DataFusion's pool gets.
+const POOL_SHARE: f64 = 0.4;
+
+/// Rows up to which a join's narrow side is collected whole.
+const BUILD_ROWS: usize = 4_000_000;
+
+/// Rows of a batch, everywhere.
+pub const BATCH_ROWS: usize = 8192;
+
+/// A runtime with a memory limit, a spill folder and the project's SQL files.
+#[derive(Debug)]
+pub struct Engine {
+    limits: Limits,
+    runtime: Arc<RuntimeEnv>,
+    functions: Vec<ScalarUDF>,
+    scratch: tempfile::TempDir,
+    overrides: Option<PathBuf>,
+}
+
+impl Engine {
+    /// An engine with these limits, our scalar `functions`, and the folder of SQL files that override the built-in ones.
+    ///
+    /// # Errors
+    /// When the spill folder cannot be written.
+    pub fn new(limits: Limits, functions: Vec<ScalarUDF>, overrides: Option<PathBuf>) -> Result<Self> {
+        let base = limits.spill.clone().unwrap_or_else(std::env::temp_dir);
+        std::fs::create_dir_all(&base)?;
+        scratch::sweep(&base);
+        let scratch = scratch::folder(&base)?;
+        let pool_bytes = pool_bytes(limits.memory);
+        let five = std::num::NonZeroUsize::new(5).unwrap_or(std::num::NonZeroUsize::MIN);
+        let pool = TrackConsumersPool::new(FairSpillPool::new(pool_bytes), five);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(
+                DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![scratch.path().into()])),
+            )
+            .build_arc()?;
+        Ok(Self { limits, runtime, functions, scratch, overrides })
+    }
+
+    /// The runtime that object stores are registered with.
+    pub fn runtime(&self) -> &Arc<RuntimeEnv> {
+        &self.runtime
+    }
+
+    /// What the engine may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Bytes of DataFusion's own pool.
+    pub fn pool_bytes(&self) -> usize {
+        pool_bytes(self.limits.memory)
+    }
+
+    /// The folder in which a project overrides SQL files.
+    pub fn overrides(&self) -> Option<&PathBuf> {
+        self.overrides.as_ref()
+    }
+
+    /// A session for the statements of a night, which name the narrow side of every join first: what stands on the left
+    /// is held in memory, whatever the planner guesses of either side's size.
+    pub fn night_session(&self) -> SessionContext {
+        let session = self.session();
+        session.state_ref().write().config_mut().options_mut().optimizer.join_reordering = false;
+        session
+    }
+
+    /// A new session: its tables are its own, memory and stores are shared.
+    pub fn session(&self) -> SessionContext {
+        let config = SessionConfig::new()
+            .with_target_partitions(self.limits.threads.max(1))
+            .with_batch_size(BATCH_ROWS)
+            .with_information_schema(true)
+            .set_bool("datafusion.execution.parquet.pushdown_filters", false)
+            .set_bool("datafusion.execution.parquet.schema_force_view_types", true)
+            // A join's narrow side is held once, not once a partition, and the wide side passes by without being moved.
+            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold", self.pool_bytes() / 4)
+            .set_usize("datafusion.optimizer.hash_join_single_partition_threshold_rows", BUILD_ROWS)
+            .set_bool("datafusion.optimizer.prefer_existing_sort", true)
+            .set_bool("datafusion.sql_parser.enable_ident_normalization", true)
+            .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_default_features()
+            .build();
+        let session = SessionContext::new_with_state(state);
+        for function in &self.functions {
+            session.register_udf(function.clone());
+        }
+        session
+    }
+}
+
+fn pool_bytes(memory: u64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a size is a size")]
+    let bytes = (memory as f64 * POOL_SHARE) as usize;
+    bytes.max(32 << 20)
+}

@@ -1,0 +1,187 @@
+//! Intermediate results on the local disk: what one statement leaves for the next.
+//!
+//! A result goes to Parquet, not to memory, so that a night's memory does not grow with the shop.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream, execute_stream_partitioned};
+use datafusion::prelude::{DataFrame, SessionContext};
+use futures::StreamExt;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::Engine;
+use super::pinned::{PinnedFile, PinnedTable};
+use crate::error::{Error, Result};
+
+const PREFIX: &str = "alluvial-scratch-";
+
+/// What was written.
+#[derive(Debug, Clone)]
+pub struct Materialized {
+    /// Its rows.
+    pub rows: u64,
+    /// Its columns.
+    pub schema: SchemaRef,
+}
+
+/// A new folder for one process.
+pub(super) fn folder(base: &Path) -> Result<tempfile::TempDir> {
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(base).map_err(|error| {
+        Error::from(error)
+            .in_file(base.display().to_string())
+            .with_hint("the folder for spill and intermediate results has to be writable")
+    })
+}
+
+/// Removes the folders of processes that are gone: after a kill their spill stays behind.
+pub(super) fn sweep(base: &Path) {
+    let Ok(entries) = std::fs::read_dir(base) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let Some(pid) = rest.split('-').next().filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())) else {
+            continue;
+        };
+        let processes = Path::new("/proc");
+        if processes.join("self").exists() && !processes.join(pid).exists() {
+            // Another process may sweep the same folder at the same moment: who loses has nothing left to do.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+impl Engine {
+    /// [`Engine::materialize`] of a query whose rows come sorted by each of `by`, ascending; later statements need not sort
+    /// them again.
+    ///
+    /// # Errors
+    /// Those of [`Engine::materialize`].
+    pub async fn materialize_sorted(
+        &self,
+        session: &SessionContext,
+        name: &str,
+        frame: DataFrame,
+        by: &[&str],
+    ) -> Result<Materialized> {
+        self.keep(session, name, frame, true, by).await
+    }
+
+    /// Runs a query and keeps its result as the session's table `name`. With `ordered` the rows keep the query's order
+    /// (one file); otherwise each partition writes its own.
+    ///
+    /// # Errors
+    /// Whatever the query or the disk says.
+    pub async fn materialize(
+        &self,
+        session: &SessionContext,
+        name: &str,
+        frame: DataFrame,
+        ordered: bool,
+    ) -> Result<Materialized> {
+        self.keep(session, name, frame, ordered, &[]).await
+    }
+
+    async fn keep(
+        &self,
+        session: &SessionContext,
+        name: &str,
+        frame: DataFrame,
+        ordered: bool,
+        by: &[&str],
+    ) -> Result<Materialized> {
+        let began = std::time::Instant::now();
+        let folder = self.fresh_folder(name)?;
+        let plan = frame.create_physical_plan().await?;
+        let schema = nullable(&plan.schema());
+        tracing::trace!(name, "\n{}", datafusion::physical_plan::displayable(plan.as_ref()).indent(false));
+        let task = session.task_ctx();
+        let streams = if ordered || plan.output_partitioning().partition_count() == 1 {
+            vec![execute_stream(plan, task)?]
+        } else {
+            execute_stream_partitioned(plan, task)?
+        };
+        let mut writers = tokio::task::JoinSet::new();
+        for (number, stream) in streams.into_iter().enumerate() {
+            let file = folder.join(format!("{number:05}.parquet"));
+            writers.spawn(write(stream, Arc::clone(&schema), file, number));
+        }
+        let mut files = Vec::new();
+        while let Some(done) = writers.join_next().await {
+            let written = done.map_err(|error| Error::internal("engine.task", error.to_string()))??;
+            files.push(written);
+        }
+        files.sort_by_key(|(number, _)| *number);
+        let rows = files.iter().map(|(_, file)| file.rows.unwrap_or(0)).sum();
+        tracing::debug!(name, rows, seconds = began.elapsed().as_secs_f64(), "materialized");
+        let files = files.into_iter().map(|(_, file)| file).filter(|file| file.rows != Some(0)).collect();
+        let table = PinnedTable::new(ObjectStoreUrl::local_filesystem(), &schema, files).with_orders(by);
+        session.deregister_table(name)?;
+        session.register_table(name, Arc::new(table))?;
+        Ok(Materialized { rows, schema })
+    }
+
+    /// Drops an intermediate result.
+    ///
+    /// # Errors
+    /// When the session does not let go of the table.
+    pub fn discard(&self, session: &SessionContext, name: &str) -> Result<()> {
+        session.deregister_table(name)?;
+        // The bytes go with the engine's folder at the latest; a file still open elsewhere is no fault.
+        let _ = std::fs::remove_dir_all(self.scratch.path().join(name));
+        Ok(())
+    }
+
+    fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
+        for attempt in 0_u32.. {
+            let folder =
+                self.scratch.path().join(if attempt == 0 { name.to_owned() } else { format!("{name}.{attempt}") });
+            match std::fs::create_dir(&folder) {
+                Ok(()) => return Ok(folder),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::internal("engine.scratch", "no free name for an intermediate result"))
+    }
+}
+
+/// Nullability is what a statement's writer did not think of; a column that happens to have no null is no promise.
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+async fn write(
+    mut stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+    path: PathBuf,
+    number: usize,
+) -> Result<(usize, PinnedFile)> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::LZ4_RAW)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(131_072))
+        .build();
+    let mut writer = ArrowWriter::try_new(File::create(&path)?, Arc::clone(&schema), Some(properties))?;
+    let mut rows = 0_u64;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        rows += batch.num_rows() as u64;
+        let batch = arrow::array::RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?;
+        writer.write(&batch)?;
+    }
+    writer.close()?;
+    let size = std::fs::metadata(&path)?.len();
+    let path = object_store::path::Path::from_absolute_path(&path)
+        .map_err(|error| Error::internal("engine.scratch", error.to_string()))?;
+    Ok((number, PinnedFile { path, size, rows: Some(rows), constants: Vec::new() }))
+}
