@@ -1,1 +1,26 @@
-//! Stands empty until its builder moves in.
+//! A day: computed, compared with the published day before, and published whole or not at all.
+
+/// What another published day says, in the names of this one.
+mod before;
+/// Who entered and who exited, and why.
+pub mod changes;
+/// What landed data is taken for.
+pub mod checking;
+/// The segments of a day beside those of the day before.
+mod compare;
+/// One day, from landed tables to the commit that publishes it.
+pub mod day;
+/// The day's customers by their number.
+mod people;
+/// What is published, as a read-only session.
+pub mod reading;
+/// The faulty rows that no published day has told.
+mod rejects;
+/// The rows of the segment tables.
+pub mod rows;
+/// The project's segments for one day.
+pub mod segments;
+/// From settings to an open project.
+pub mod setup;
+/// The published tables, opened, written and committed.
+mod writing;

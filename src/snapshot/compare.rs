@@ -1,0 +1,98 @@
+//! The segments of a day beside those of the latest published day before it.
+
+use chrono::NaiveDate;
+use datafusion::prelude::SessionContext;
+
+use super::before;
+use super::changes::{self, Before, Change, Edit, Gone};
+use super::people::People;
+use super::rows::{self, Size};
+use super::segments::{Computed, ComputedSegment, Described, Prepared};
+use super::setup::Project;
+use crate::calendar::add_days;
+use crate::error::Result;
+use crate::lake::manifest::Manifest;
+use crate::lake::snapshots::{PublishedDay, Snapshots};
+
+/// What the segments of a day came to beside the day before.
+pub(super) struct Compared {
+    pub(super) definitions: Vec<rows::Definition>,
+    pub(super) changes: Vec<Change>,
+    /// Each with the day that it is compared with; none on a segment's first day.
+    pub(super) sizes: Vec<(Size, Option<NaiveDate>)>,
+}
+
+/// A day's segments, and what they are compared with.
+pub(super) struct Comparison<'a> {
+    pub(super) project: &'a Project,
+    pub(super) session: &'a SessionContext,
+    pub(super) snapshots: &'a Snapshots,
+    pub(super) before: Option<&'a (PublishedDay, Manifest)>,
+    pub(super) prepared: &'a Prepared,
+    pub(super) people: &'a People,
+    pub(super) as_of: NaiveDate,
+}
+
+impl Comparison<'_> {
+    /// Compares every segment with the day before.
+    pub(super) async fn of(&self, computed: &Computed) -> Result<Compared> {
+        let Self { project, session, people, .. } = *self;
+        let mut known = std::collections::BTreeMap::new();
+        let mut members = std::collections::BTreeMap::new();
+        let mut gone = Gone::default();
+        if let Some((_, manifest)) = self.before {
+            known = before::definitions(project, session, manifest).await?;
+            members = before::members(project, session, manifest, people).await?;
+            if members.values().any(|before| !before.gone.is_empty()) {
+                gone.merged = before::merged_since_the_day_before(session, people).await?;
+                gone.excluded = before::excluded(session).await?;
+            }
+        }
+        let previous = self.before.map(|(day, _)| day.as_of);
+        let nobody = Before::default();
+        let mut compared = Compared { definitions: Vec::new(), changes: Vec::new(), sizes: Vec::new() };
+        for segment in &computed.segments {
+            let definition = self.prepared.definition(&segment.id)?;
+            let row = definition.row();
+            let old = known.get(&segment.id);
+            let mut own = Vec::new();
+            if let Some(old) = old {
+                let edit = if old.hash == definition.hash {
+                    Edit::None
+                } else if old.query == definition.query && old.store == row.store {
+                    Edit::Settings
+                } else {
+                    Edit::Definition
+                };
+                let was = members.get(&segment.id).unwrap_or(&nobody);
+                own = changes::changes(&segment.id, &segment.members, was, edit, &gone, people);
+            }
+            let mut size = Size::of(&segment.id, &segment.members, &own, people);
+            size.goal = self.goal(segment, definition).await?;
+            let defined_on =
+                old.filter(|old| old.hash == definition.hash).and_then(|old| old.defined_on).unwrap_or(self.as_of);
+            compared.definitions.push(rows::Definition { defined_on, ..row });
+            compared.sizes.push((size, previous.filter(|_| old.is_some())));
+            compared.changes.append(&mut own);
+        }
+        for id in known.keys().filter(|id| !computed.segments.iter().any(|segment| segment.id == **id)) {
+            compared.changes.extend(changes::deactivated(id, members.get(id).unwrap_or(&nobody), people));
+        }
+        compared.changes.sort();
+        Ok(compared)
+    }
+
+    /// Members `goal_days` before the day, and those of them who satisfy the goal now; none without a goal, or where
+    /// that day is not published.
+    async fn goal(&self, segment: &ComputedSegment, definition: &Described) -> Result<Option<(u64, u64)>> {
+        let Some(goal) = &segment.goal else { return Ok(None) };
+        let then = add_days(self.as_of, -definition.goal_days).and_then(|day| self.snapshots.day(day));
+        let Some(day) = then else { return Ok(None) };
+        let manifest = Box::pin(self.snapshots.manifest(day)).await?;
+        let was = before::members_of(self.project, self.session, &manifest, &segment.id, self.people).await?;
+        let merged = before::merged_since(self.project, self.session, &was.gone, self.people).await?;
+        let base = was.members.len() + was.gone.len() as u64;
+        let reached = merged.values().filter(|number| goal.contains(**number)).count() as u64;
+        Ok(Some((base, was.members.intersection_len(goal) + reached)))
+    }
+}

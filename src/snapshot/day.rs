@@ -1,0 +1,433 @@
+//! One day, from landed tables to the commit that publishes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Date32Type};
+use chrono::{DateTime, NaiveDate, Utc};
+use datafusion::prelude::{DataFrame, SessionContext};
+use sha2::{Digest, Sha256};
+
+use super::compare::Comparison;
+use super::people::People;
+use super::rows::{self, Size};
+use super::segments::compute;
+use super::setup::Project;
+use super::writing::Writing;
+use crate::engine::statement::{identifier, plan_text};
+use crate::engine::{Params, Statement};
+use crate::error::{Error, Result};
+use crate::lake::manifest::{InputFile, Manifest, Previous};
+use crate::lake::snapshots::{PublishedDay, Snapshots};
+use crate::land::{self, Landed};
+use crate::lifecycle;
+use crate::profile::{self, Profiled};
+use crate::schema::landed::Table;
+
+/// Is told of the steps of a day.
+pub trait Steps: Send {
+    /// A step begins; the one before it is over.
+    fn begin(&mut self, step: &'static str);
+    /// How many rows the present step wrote or handed on.
+    fn rows(&mut self, rows: u64);
+    /// Which attempt at the day this is, from 1.
+    fn attempt(&mut self, attempt: i64);
+}
+
+/// What a run is.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its id, unique.
+    pub id: String,
+    /// The as-of date.
+    pub as_of: NaiveDate,
+    /// The present.
+    pub at: DateTime<Utc>,
+    /// Whether a published day is computed again though nothing that it depends on has changed.
+    pub force: bool,
+}
+
+/// What became of a day.
+#[derive(Debug)]
+pub enum Published {
+    /// It is published.
+    Now(Box<Summary>),
+    /// It was published before, from the same files and definitions and after the same day.
+    Unchanged(Box<PublishedDay>),
+}
+
+/// What a day came to.
+#[derive(Debug)]
+pub struct Summary {
+    /// The landed tables.
+    pub landed: Landed,
+    /// The profile.
+    pub profiled: Profiled,
+    /// Customers by lifecycle stage, in the order of the stages.
+    pub stages: Vec<(String, u64)>,
+    /// The segments' sizes; the day before that they are compared with, none on a segment's first day.
+    pub sizes: Vec<(Size, Option<NaiveDate>)>,
+    /// The published day before.
+    pub previous: Option<NaiveDate>,
+    /// Whether the day is what was known on it; none where that cannot be told.
+    pub as_known: Option<bool>,
+    /// Later published days that are stale now.
+    pub stale: Vec<NaiveDate>,
+    /// Days of history before the as-of date.
+    pub history_days: i64,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Rows by published table.
+    pub rows: BTreeMap<String, u64>,
+}
+
+/// The stages in the order of a report.
+pub const STAGES: [&str; 6] = ["loyal", "high_potential", "nurture_needed", "dormant", "churned", "prospect"];
+
+/// The order of `order_items`, whose rows have no key: rows that agree in all of it are the same.
+const EVERY_LINE_COLUMN: &str = "order_id, line, product_id, sku, quantity, unit_price, returned_quantity, title, \
+                                 category, brand, returned_at, array_to_string(collections, ',', ''), \
+                                 array_to_string(labels, ',', '')";
+
+/// Computes a day and publishes it.
+///
+/// # Errors
+/// Faults of definitions, of landed files and of too many rows; nothing is published then, and the last published day
+/// stands. `snapshot.superseded` where a later attempt at the day has published meanwhile.
+pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Result<Published> {
+    let lake = &project.lake;
+    let engine = &project.engine;
+    let session = engine.night_session();
+    let snapshots = Box::pin(Snapshots::read(lake)).await?;
+    let mut writing = Writing::begin(lake, &run.id, run.as_of, run.at).await?;
+    steps.attempt(writing.attempt());
+    let definitions = super::segments::definitions(project)?;
+    let before = match snapshots.latest_before(run.as_of) {
+        Some(day) => Some((day.clone(), Box::pin(snapshots.manifest(day)).await?)),
+        None => None,
+    };
+
+    steps.begin("land");
+    let landing = project.landing(run.as_of, run.at);
+    let found = Box::pin(land::find(&session, &project.sources, &landing)).await?;
+    let catalogue = super::segments::catalogue(project, &found.landed);
+    let prepared = super::segments::prepare(project, definitions, &catalogue, run.as_of)?;
+    if !run.force
+        && let Some(day) = snapshots.day(run.as_of)
+        && unchanged(project, &snapshots, day, before.as_ref(), &found.landed, &prepared).await?
+    {
+        return Ok(Published::Unchanged(Box::new(day.clone())));
+    }
+    let landed = Box::pin(land::settle(engine, &session, found, &landing)).await?;
+    if !landed.has(Table::Customers) && !landed.has(Table::Orders) {
+        let (customers, orders) = (project.place_of(Table::Customers), project.place_of(Table::Orders));
+        let message = format!("no customers and no orders are landed: there are none in {customers} and in {orders}");
+        return Err(Error::input("snapshot.nothing_landed", message)
+            .with_hint("land a file with `alluvial land orders FILE`, or try `alluvial demo` first"));
+    }
+    steps.rows(landed.tables.values().map(|table| table.rows).sum());
+
+    steps.begin("profile");
+    let profiling = project.profiling(run.as_of, prepared.exclude.clone());
+    let profiled = Box::pin(profile::build(engine, &session, &landed, &profiling)).await?;
+    if profiled.customers == 0 {
+        return Err(nobody(project, run).await?);
+    }
+    steps.rows(profiled.customers);
+
+    steps.begin("lifecycle");
+    super::before::previous_lifecycle(project, &session, before.as_ref().map(|(_, manifest)| manifest)).await?;
+    let texts = |statement: &Statement| engine.text(statement);
+    let classifier = lifecycle::Classifier::benchmark();
+    let settings = &project.settings.lifecycle;
+    let scored = Box::pin(lifecycle::score(&session, run.as_of, settings, &classifier, &texts)).await?;
+    let (model, history_days) = (scored.model_row()?, scored.population.history_days(run.as_of));
+    let scores = engine.materialize_sorted(&session, "lifecycle_today", scored.rows, &["customer_id"]).await?;
+    let transitions = lifecycle::transitions(&session, &texts).await?;
+    full_profile(project, &session).await?;
+    steps.rows(scores.rows);
+
+    steps.begin("segments");
+    let as_of = datafusion::scalar::ScalarValue::Date32(Some(Date32Type::from_naive_date(run.as_of)));
+    let people = Arc::new(People::read(&session, &Params::new().with("as_of", as_of)).await?);
+    let computed = Box::pin(compute(&session, &prepared)).await?;
+    let comparison = Comparison {
+        project,
+        session: &session,
+        snapshots: &snapshots,
+        before: before.as_ref(),
+        prepared: &prepared,
+        people: &people,
+        as_of: run.as_of,
+    };
+    let compared = Box::pin(comparison.of(&computed)).await?;
+    steps.rows(computed.segments.iter().map(|segment| segment.members.len()).sum());
+
+    steps.begin("write");
+    let newest = snapshots.latest().is_none_or(|latest| latest.as_of <= run.as_of);
+    let mut written = 0;
+    written += writing.write("customer_profile", published_profile(&session).await?.execute_stream().await?).await?;
+    if newest {
+        written += writing
+            .write(
+                "customer_contacts",
+                sorted(&session, "contacts", &["customer_no"], "customer_id").await?.execute_stream().await?,
+            )
+            .await?;
+        written += writing
+            .write("orders", sorted(&session, "orders", &["_version"], "order_id").await?.execute_stream().await?)
+            .await?;
+        written += writing
+            .write(
+                "order_items",
+                sorted(&session, "order_items", &[], EVERY_LINE_COLUMN).await?.execute_stream().await?,
+            )
+            .await?;
+    }
+    let lifecycle_rows = session
+        .table("lifecycle_today")
+        .await?
+        .sort(vec![datafusion::prelude::col("customer_id").sort(true, false)])?;
+    written += writing.write("lifecycle", lifecycle_rows.execute_stream().await?).await?;
+    written += writing.write("lifecycle_transitions", transitions.execute_stream().await?).await?;
+    written += writing.write("lifecycle_models", rows::stream(model.schema(), std::iter::once(Ok(model)))).await?;
+    written += writing.write("segments", rows::definitions(&compared.definitions)?).await?;
+    let members = computed.segments.iter().map(|segment| (segment.id.clone(), segment.members.clone())).collect();
+    written += writing.write("segment_members", rows::members(members, Arc::clone(&people))).await?;
+    let previous = before.as_ref().map(|(day, _)| day.as_of);
+    written += writing.write("segment_changes", rows::changes(&compared.changes, previous)?).await?;
+    written += writing.write("segment_sizes", rows::sizes(&compared.sizes)?).await?;
+    let mut manifest = Manifest::new(run.as_of, &run.id, project.settings.project.zone.name());
+    manifest.previous = before.as_ref().map(|(day, _)| Previous {
+        as_of: day.as_of,
+        run_id: day.run_id.clone(),
+        manifest: day.manifest.clone(),
+    });
+    manifest.definitions = definitions_of(project, &prepared);
+    manifest.model = Some(classifier.name.clone());
+    manifest.inputs = inputs(project, &landed);
+    let fresh = super::rejects::fresh(project, &session, &snapshots, &writing, &manifest, &landed.rejects).await?;
+    writing.write("rejects", rows::rejects(&fresh, &run.id)?).await?;
+    let stages = stages(&session).await?;
+    let lacking = required_fields(project, &session, &profiled).await?;
+    steps.rows(written);
+
+    steps.begin("publish");
+    writing.describe(&mut manifest)?;
+    let definition_hash = hash_of(&manifest.definitions);
+    let path = manifest.keep(lake).await?;
+    let table_versions = writing.commit(&definition_hash, &path).await?;
+    let as_known = as_known(&profiled, &landed, run.as_of);
+    let row_counts: BTreeMap<String, u64> =
+        manifest.tables.iter().map(|(name, files)| (name.clone(), files.rows())).collect();
+    let day = PublishedDay {
+        as_of: run.as_of,
+        previous_as_of: previous,
+        run_id: run.id.clone(),
+        published_at: run.at,
+        as_known,
+        stale: false,
+        timezone: project.settings.project.zone.name().to_owned(),
+        manifest: path,
+        table_versions,
+        row_counts: row_counts.clone(),
+        definition_hash,
+    };
+    let stale: Vec<NaiveDate> =
+        snapshots.days().iter().map(|later| later.as_of).filter(|later| *later > run.as_of).collect();
+    writing.publish(&snapshots, &day, &manifest, &stale).await?;
+
+    let mut warnings = landed.warnings.clone();
+    warnings.extend(project.unfound(&landed));
+    warnings.extend(profiled.warnings.iter().cloned());
+    warnings.extend(prepared.warnings.iter().cloned());
+    warnings.extend(lacking);
+    for statement in lifecycle::statements::STATEMENTS.iter().filter(|own| engine.override_of(own).is_some()) {
+        warnings.push(format!("sql/{}.sql is the project's own", statement.name));
+    }
+    if profiled.buyers == 0 {
+        warnings.push("no counted order before the cutoff: everybody is a prospect".to_owned());
+    }
+    if profiled.buyers > 0 && history_days < 180 {
+        warnings.push(format!("{history_days} days of history: stages are provisional below 180"));
+    }
+    Ok(Published::Now(Box::new(Summary {
+        landed,
+        profiled,
+        stages,
+        sizes: compared.sizes,
+        previous,
+        as_known,
+        stale,
+        history_days,
+        warnings,
+        rows: row_counts,
+    })))
+}
+
+/// Why a day has no customers: it is before the first of them, or they are all left out.
+async fn nobody(project: &Project, run: &Run) -> Result<Error> {
+    let session = project.engine.session();
+    let landing = project.landing(run.as_of, run.at);
+    let found = Box::pin(land::find(&session, &project.sources, &landing)).await?;
+    let times = |column: &str, table| format!("SELECT {column} AS at FROM ({})", found.rows_sql(table, &landing));
+    let sql = format!(
+        "SELECT min(local_date(at, $zone)) AS first FROM ({} UNION ALL {})",
+        times("created_at", Table::Customers),
+        times("ordered_at", Table::Orders)
+    );
+    let zone = Params::new().with("zone", project.settings.project.zone.name());
+    let mut first = None;
+    for batch in plan_text(&session, &sql, &zone).await?.collect().await? {
+        let days = batch.column(0).as_primitive::<Date32Type>();
+        first = first.or((0..days.len()).filter(|row| days.is_valid(*row)).find_map(|row| days.value_as_date(row)));
+    }
+    let message = format!("nobody is a customer as of {}", run.as_of);
+    Ok(match first.filter(|first| *first > run.as_of) {
+        Some(first) => Error::input("snapshot.before_data", format!("{message}: the first one came on {first}"))
+            .with_hint(format!("take an as-of date from {first} on")),
+        None => Error::input("snapshot.nobody", message).with_hint(
+            "look at `[customers] exclude` and at the landed `deleted_at`; `alluvial check` says what is landed",
+        ),
+    })
+}
+
+/// Whether a published day would come out the same: same files, same definitions, same day before.
+async fn unchanged(
+    project: &Project,
+    snapshots: &Snapshots,
+    day: &PublishedDay,
+    before: Option<&(PublishedDay, Manifest)>,
+    landed: &Landed,
+    prepared: &super::segments::Prepared,
+) -> Result<bool> {
+    let manifest = Box::pin(snapshots.manifest(day)).await?;
+    let previous = manifest.previous.as_ref().map(|previous| previous.run_id.as_str());
+    Ok(!day.stale
+        && manifest.inputs == inputs(project, landed)
+        && manifest.definitions == definitions_of(project, prepared)
+        && manifest.timezone == project.settings.project.zone.name()
+        && previous == before.map(|(day, _)| day.run_id.as_str()))
+}
+
+/// Replaces the session's `profile` by itself with the columns of the lifecycle.
+async fn full_profile(project: &Project, session: &SessionContext) -> Result<()> {
+    let sql = "SELECT p.*, l.stage AS lifecycle_stage, l.p_order_90d, l.p_order_365d, l.p_alive, l.expected_orders, \
+                      l.predicted_value, l.predicted_spend_tier, l.churn_risk, l.predicted_next_order_date \
+               FROM lifecycle_today l JOIN profile p ON l.customer_id = p.customer_id ORDER BY p.customer_id";
+    let frame = plan_text(session, sql, &Params::new()).await?;
+    project.engine.materialize_sorted(session, "profile", frame, &["customer_no", "customer_id"]).await?;
+    Ok(())
+}
+
+/// The published columns of the profile, sorted.
+async fn published_profile(session: &SessionContext) -> Result<DataFrame> {
+    sorted(session, "profile", &["customer_no", "has_email", "has_phone"], "customer_id").await
+}
+
+/// A table of the session without some columns, in order.
+async fn sorted(session: &SessionContext, table: &str, without: &[&str], by: &str) -> Result<DataFrame> {
+    let schema = session.table(table).await?;
+    let list: Vec<String> = schema
+        .schema()
+        .fields()
+        .iter()
+        .filter(|field| !without.contains(&field.name().as_str()))
+        .map(|field| identifier(field.name()))
+        .collect();
+    plan_text(session, &format!("SELECT {} FROM {table} ORDER BY {by}", list.join(", ")), &Params::new()).await
+}
+
+fn inputs(project: &Project, landed: &Landed) -> BTreeMap<String, Vec<InputFile>> {
+    let list = |summary: &land::TableSummary| {
+        summary
+            .files
+            .iter()
+            .map(|file| InputFile { path: project.below_lake(&file.name), size: file.size, e_tag: file.etag.clone() })
+            .collect()
+    };
+    landed.tables.iter().map(|(table, summary)| (table.name().to_owned(), list(summary))).collect()
+}
+
+/// A warning for every required field that customers lack.
+async fn required_fields(project: &Project, session: &SessionContext, profiled: &Profiled) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for (name, _) in project.settings.fields.iter().filter(|(_, field)| field.required) {
+        let known = profiled.properties.contains_key(name);
+        let column = if known { profile::property_column(name) } else { name.clone() };
+        let lacking = match lacking(session, &column).await? {
+            Some(lacking) => lacking,
+            None => profiled.customers,
+        };
+        if lacking > 0 {
+            warnings.push(format!("`{name}` is required, and {lacking} of {} customers lack it", profiled.customers));
+        }
+    }
+    Ok(warnings)
+}
+
+/// How many customers have no value in a column of the profile or of the contacts; none where neither has it.
+async fn lacking(session: &SessionContext, column: &str) -> Result<Option<u64>> {
+    for table in ["profile", "contacts"] {
+        let frame = session.table(table).await?;
+        if frame.schema().has_column_with_unqualified_name(column) {
+            let lacking = frame.filter(datafusion::prelude::ident(column).is_null())?.count().await?;
+            return Ok(Some(lacking as u64));
+        }
+    }
+    Ok(None)
+}
+
+/// The hash of every definition that the day depends on, by its name.
+fn definitions_of(project: &Project, prepared: &super::segments::Prepared) -> BTreeMap<String, String> {
+    let digest = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
+    let mut all: BTreeMap<String, String> =
+        prepared.hashes().map(|(id, hash)| (format!("segment/{id}"), hash.to_owned())).collect();
+    all.insert("settings".to_owned(), digest(&project.settings.fingerprint()));
+    for statement in profile::STATEMENTS.iter().chain(&lifecycle::statements::STATEMENTS) {
+        if let Some(path) = project.engine.override_of(statement)
+            && let Ok(text) = std::fs::read_to_string(path)
+        {
+            all.insert(format!("sql/{}", statement.name), digest(&text));
+        }
+    }
+    all
+}
+
+fn hash_of(definitions: &BTreeMap<String, String>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, hash) in definitions {
+        hasher.update(name.as_bytes());
+        hasher.update([0]);
+        hasher.update(hash.as_bytes());
+        hasher.update([b'\n']);
+    }
+    hex::encode(hasher.finalize())
+}
+
+/// Whether the day is what was known on it: false where a later version had to serve, none where some row has no version
+/// time and newer data than the day's is landed.
+fn as_known(profiled: &Profiled, landed: &Landed, as_of: NaiveDate) -> Option<bool> {
+    if profiled.versions.later > 0 {
+        return Some(false);
+    }
+    let newest = landed.newest_on.is_none_or(|newest| newest <= as_of);
+    if profiled.versions.unknown > 0 && !newest { None } else { Some(true) }
+}
+
+async fn stages(session: &SessionContext) -> Result<Vec<(String, u64)>> {
+    let sql = "SELECT stage, count(*) AS customers FROM lifecycle_today GROUP BY stage";
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    let batches: Vec<RecordBatch> = plan_text(session, sql, &Params::new()).await?.collect().await?;
+    for batch in &batches {
+        let stage = cast(batch.column(0), &DataType::Utf8)?;
+        let customers = batch.column(1).as_primitive::<arrow::datatypes::Int64Type>();
+        for row in 0..batch.num_rows() {
+            let count = u64::try_from(customers.value(row)).unwrap_or(0);
+            found.insert(stage.as_string::<i32>().value(row).to_owned(), count);
+        }
+    }
+    Ok(STAGES.iter().map(|stage| ((*stage).to_owned(), found.get(*stage).copied().unwrap_or(0))).collect())
+}

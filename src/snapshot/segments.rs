@@ -1,0 +1,242 @@
+//! The project's segments for one day: read, checked against what is landed, and computed together.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+use chrono::NaiveDate;
+use datafusion::prelude::SessionContext;
+use roaring::RoaringBitmap;
+use sha2::{Digest, Sha256};
+
+use super::rows;
+use super::setup::Project;
+use crate::config::{Faults, FieldType};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::error::{Error, Result};
+use crate::land::Landed;
+use crate::lifecycle;
+use crate::profile::catalogue::{self, Catalogue, FieldKind, Property};
+use crate::profile::{STATEMENTS, property_column};
+use crate::schema::landed::Table;
+use crate::segments::compile::{Scope, Tables, standalone_sql};
+use crate::segments::definition::{Definitions, Fault, Segments};
+use crate::segments::evaluate::evaluate;
+
+/// The faults of segment files as one error, each with its text.
+pub fn faults_error(faults: Vec<Fault>) -> Error {
+    let texts = faults.into_iter().filter(Fault::is_error).map(|fault| crate::config::Fault::Text {
+        origin: fault.origin,
+        source: fault.source,
+        diagnostic: fault.diagnostic,
+    });
+    Faults::new(texts.collect()).into()
+}
+
+/// The project's segment files as they are; [`Definitions::check`] gives their faults.
+///
+/// # Errors
+/// A folder or file that cannot be read.
+pub fn definitions(project: &Project) -> Result<Definitions> {
+    Definitions::load(&project.settings.root.join("sql").join("segments"))
+}
+
+/// What a query of this project can name, as far as `landed` tells.
+pub fn catalogue(project: &Project, landed: &Landed) -> Catalogue {
+    let customers = landed.table(Table::Customers);
+    let mut properties: Vec<Property> = customers
+        .custom
+        .iter()
+        .map(|(name, reading)| Property { name: property_column(name), data_type: reading.data_type() })
+        .collect();
+    // Where it is not landed, the profile has it from the subscription events.
+    let subscription = "product_subscription_status";
+    if !customers.custom.contains_key(subscription) {
+        properties.push(Property { name: subscription.to_owned(), data_type: DataType::Utf8View });
+    }
+    let present = landed
+        .tables
+        .iter()
+        .filter(|(_, summary)| !summary.files.is_empty())
+        .map(|(table, summary)| (table.name().to_owned(), summary.present.clone()))
+        .collect();
+    Catalogue::new(&properties, &fields(project), Some(present))
+}
+
+/// The project's declared fields, in the catalogue's words.
+pub fn fields(project: &Project) -> BTreeMap<String, catalogue::Field> {
+    let kind = |kind: FieldType| match kind {
+        FieldType::Text => FieldKind::Text,
+        FieldType::Number => FieldKind::Number,
+        FieldType::Date => FieldKind::Date,
+        FieldType::Boolean => FieldKind::Boolean,
+        FieldType::List => FieldKind::List,
+        FieldType::Choice => FieldKind::Choice,
+    };
+    let one = |field: &crate::config::FieldSettings| catalogue::Field {
+        label: field.label.clone(),
+        kind: field.kind.map(kind),
+        options: field.options.clone(),
+        required: field.required,
+        column: field.column.clone(),
+        contact: field.contact,
+    };
+    project.settings.fields.iter().map(|(name, field)| (name.clone(), one(field))).collect()
+}
+
+/// The segments of a day, ready to be computed.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The checked segments.
+    pub segments: Segments,
+    /// The day and zone of their dates.
+    pub scope: Scope,
+    /// SQL over `landed_customers` that names the customers whom `[customers] exclude` leaves out.
+    pub exclude: Option<String>,
+    /// What is well written but hardly meant.
+    pub warnings: Vec<String>,
+    described: Vec<Described>,
+}
+
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) id: String,
+    pub(super) query: String,
+    pub(super) hash: String,
+    pub(super) goal_days: i64,
+    row: rows::Definition,
+}
+
+impl Described {
+    pub(super) fn row(&self) -> rows::Definition {
+        self.row.clone()
+    }
+}
+
+/// Checks the project's segments and settings against the catalogue.
+///
+/// # Errors
+/// Every fault of every segment at once; `config.exclude` for a query of `[customers] exclude` that is wrong.
+pub fn prepare(
+    project: &Project,
+    definitions: Definitions,
+    catalogue: &Catalogue,
+    as_of: NaiveDate,
+) -> Result<Prepared> {
+    let scope = Scope { zone: project.settings.project.zone, as_of };
+    let segments = definitions.check(catalogue, as_of).map_err(faults_error)?;
+    let hashes = segments.definition_hashes(&environment(project));
+    let mut described = Vec::new();
+    for segment in segments.iter() {
+        let own = &segment.definition;
+        let hash = hashes.get(&own.id).cloned().unwrap_or_default();
+        described.push(Described {
+            id: own.id.clone(),
+            query: own.query.canonical(),
+            hash: hash.clone(),
+            goal_days: own.goal_days.into(),
+            row: rows::Definition {
+                segment: own.id.clone(),
+                name: own.name.clone(),
+                description: own.description.clone(),
+                owner: own.owner.clone(),
+                store: own.store.clone(),
+                tags: own.tags.clone(),
+                query: own.query.canonical(),
+                sql: segments.sql(&own.id, scope, &Tables::default())?,
+                priority: own.priority.map(i64::from),
+                goal: own.goal.as_ref().map(|goal| goal.canonical()),
+                hash,
+                defined_on: as_of,
+            },
+        });
+    }
+    let exclude = exclude(project, &segments, catalogue, scope)?;
+    let warnings = segments.warnings().iter().map(|fault| fault.to_error().to_string()).collect();
+    Ok(Prepared { segments, scope, exclude, warnings, described })
+}
+
+impl Prepared {
+    /// Each segment's definition hash, by id.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.described.iter().map(|definition| (definition.id.as_str(), definition.hash.as_str()))
+    }
+
+    pub(super) fn definition(&self, id: &str) -> Result<&Described> {
+        self.described
+            .iter()
+            .find(|definition| definition.id == id)
+            .ok_or_else(|| Error::internal("snapshot.segment", format!("the segment `{id}` was not prepared")))
+    }
+}
+
+/// What every answer depends on beside the queries themselves.
+fn environment(project: &Project) -> String {
+    let mut text = project.settings.fingerprint();
+    for statement in STATEMENTS.iter().chain(&lifecycle::statements::STATEMENTS) {
+        if let Some(path) = project.engine.override_of(statement)
+            && let Ok(own) = std::fs::read(path)
+        {
+            text.push_str(statement.name);
+            text.push_str(&hex::encode(Sha256::digest(own)));
+        }
+    }
+    text
+}
+
+fn exclude(project: &Project, segments: &Segments, catalogue: &Catalogue, scope: Scope) -> Result<Option<String>> {
+    let Some(query) = &project.settings.customers.exclude else { return Ok(None) };
+    let (rule, found) = segments.check_query(query, catalogue, scope.as_of);
+    let wrong = |found: Diagnostic| {
+        let error =
+            Error::definition(found.code, format!("`[customers] exclude`: {}", found.message)).in_file("alluvial.toml");
+        match found.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    };
+    if let Some(first) = found.into_iter().find(|found| found.severity == Severity::Error) {
+        return Err(wrong(first));
+    }
+    let Some(rule) = rule else { return Ok(None) };
+    // Customers are left out before anything is counted: only what they were landed with can say so.
+    for test in rule.tests() {
+        let landed = test.attribute.landed.iter().all(|column| column.starts_with("customers."));
+        if !landed || !rule.references().is_empty() {
+            let message = format!("`{}` is not landed with the customer", test.attribute.name);
+            let hint = "name landed columns of customers only, such as `customer_tags CONTAINS 'staff'`";
+            return Err(wrong(Diagnostic::error("config.exclude", 0..0, message).with_hint(hint)));
+        }
+    }
+    let tables = Tables { profile: "landed_customers".to_owned(), contacts: "landed_customers".to_owned() };
+    standalone_sql(&rule, &BTreeMap::new(), scope, &tables).map(Some)
+}
+
+/// One computed segment.
+#[derive(Debug)]
+pub(super) struct ComputedSegment {
+    pub(super) id: String,
+    pub(super) members: RoaringBitmap,
+    pub(super) goal: Option<RoaringBitmap>,
+}
+
+/// All segments of a day, by id.
+#[derive(Debug)]
+pub(super) struct Computed {
+    pub(super) segments: Vec<ComputedSegment>,
+}
+
+/// Computes every segment in one pass over the session's `profile`.
+pub(super) async fn compute(session: &SessionContext, prepared: &Prepared) -> Result<Computed> {
+    let shared = prepared.segments.shared(prepared.scope, &Tables::of_the_night())?;
+    let mut found = Box::pin(evaluate(session, &shared)).await?;
+    let segments = prepared
+        .described
+        .iter()
+        .map(|definition| ComputedSegment {
+            id: definition.id.clone(),
+            members: found.members.remove(&definition.id).unwrap_or_default(),
+            goal: found.goals.remove(&definition.id),
+        })
+        .collect();
+    Ok(Computed { segments })
+}

@@ -1,0 +1,147 @@
+//! Writing a day's tables: files first, then the manifest, then one commit a table, last the one that publishes the day.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, NaiveDate, Utc};
+use datafusion::execution::SendableRecordBatchStream;
+
+use crate::error::{Error, Kind, Result};
+use crate::lake::Lake;
+use crate::lake::manifest::{Manifest, TableFiles};
+use crate::lake::parts::{self, DataFile, Partition};
+use crate::lake::snapshots::{PublishedDay, Snapshots};
+use crate::lake::table::{Commit, Fence, Outcome, Table};
+use crate::schema::published::{self, Keeps, Published};
+
+/// A run's hold on the published tables: each at the version that was there when the run began.
+#[derive(Debug)]
+pub(super) struct Writing<'a> {
+    lake: &'a Lake,
+    run_id: &'a str,
+    as_of: NaiveDate,
+    at: DateTime<Utc>,
+    attempt: i64,
+    tables: BTreeMap<&'static str, (Published, Table)>,
+    written: Vec<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    table: &'static str,
+    files: Vec<DataFile>,
+    schema: SchemaRef,
+}
+
+impl<'a> Writing<'a> {
+    /// Opens every table of the contract and takes the next attempt at the day.
+    pub(super) async fn begin(lake: &'a Lake, run_id: &'a str, as_of: NaiveDate, at: DateTime<Utc>) -> Result<Self> {
+        let mut tables = BTreeMap::new();
+        let mut attempt = 0;
+        let app = Fence::of_day(as_of, 0).app;
+        for published in published::tables() {
+            let table = Box::pin(Table::open(lake, &published)).await?;
+            attempt = attempt.max(table.attempt(&app).await?.unwrap_or(0));
+            tables.insert(published.name, (published, table));
+        }
+        Ok(Self { lake, run_id, as_of, at, attempt: attempt + 1, tables, written: Vec::new() })
+    }
+
+    /// The number of this attempt at the day.
+    pub(super) fn attempt(&self) -> i64 {
+        self.attempt
+    }
+
+    /// A table at the version that was opened.
+    pub(super) fn opened(&self, name: &str) -> Result<&(Published, Table)> {
+        self.tables
+            .get(name)
+            .ok_or_else(|| Error::internal("snapshot.table", format!("the contract has no table `{name}`")))
+    }
+
+    /// Writes a table's files for the day. Nothing is visible until the commit.
+    pub(super) async fn write(&mut self, name: &'static str, stream: SendableRecordBatchStream) -> Result<u64> {
+        let (published, table) = self.opened(name)?;
+        let schema = table.file_schema(&stream.schema())?;
+        let partition = Partition {
+            table: published,
+            schema: SchemaRef::clone(&schema),
+            as_of: self.as_of,
+            run_id: self.run_id,
+            file_rows: parts::FILE_ROWS,
+        };
+        let files = Box::pin(parts::write(self.lake, &partition, stream)).await?;
+        let rows = files.iter().map(|file| file.rows).sum();
+        self.written.push(Written { table: name, files, schema });
+        Ok(rows)
+    }
+
+    /// Puts what was written into the manifest (appended tables are no part of a day).
+    pub(super) fn describe(&self, manifest: &mut Manifest) -> Result<()> {
+        for written in &self.written {
+            let (published, _) = self.opened(written.table)?;
+            if published.keeps != Keeps::Appended {
+                let files = TableFiles::new(written.files.clone(), &written.schema)?;
+                manifest.tables.insert(written.table.to_owned(), files);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits every table that was written, and says which version each became.
+    pub(super) async fn commit(&self, definition_hash: &str, source: &str) -> Result<BTreeMap<String, u64>> {
+        let mut versions = BTreeMap::new();
+        let days = [self.as_of];
+        for written in &self.written {
+            let (published, table) = self.opened(written.table)?;
+            let appended = published.keeps == Keeps::Appended;
+            if appended && written.files.is_empty() {
+                continue;
+            }
+            let fence = if appended { Fence::of_run(self.run_id) } else { Fence::of_day(self.as_of, self.attempt) };
+            let commit = Commit {
+                days: &days,
+                files: &written.files,
+                schema: SchemaRef::clone(&written.schema),
+                fence,
+                run_id: self.run_id,
+                definition_hash,
+                source,
+                at: self.at,
+                strict: false,
+            };
+            match Box::pin(table.commit(&commit)).await? {
+                Outcome::Committed { version } => {
+                    versions.insert(written.table.to_owned(), version);
+                }
+                // A later day was published meanwhile: this one leaves the newest day's tables alone.
+                Outcome::NewerDay { .. } => {}
+                Outcome::Superseded { attempt } => return Err(superseded(self.as_of, attempt)),
+            }
+        }
+        Ok(versions)
+    }
+
+    /// The commit that makes the day visible.
+    pub(super) async fn publish(
+        &self,
+        snapshots: &Snapshots,
+        day: &PublishedDay,
+        manifest: &Manifest,
+        stale: &[NaiveDate],
+    ) -> Result<()> {
+        match Box::pin(snapshots.publish(day, manifest.previous.as_ref(), stale, self.attempt)).await? {
+            Outcome::Superseded { attempt } => Err(superseded(self.as_of, attempt)),
+            Outcome::Committed { .. } | Outcome::NewerDay { .. } => Ok(()),
+        }
+    }
+}
+
+fn superseded(as_of: NaiveDate, attempt: i64) -> Error {
+    Error::new(
+        Kind::Superseded,
+        "snapshot.superseded",
+        format!("attempt {attempt} at {as_of} published while this one was computing"),
+    )
+    .with_hint("nothing is lost: the later attempt stands")
+}
