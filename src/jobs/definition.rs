@@ -1,0 +1,398 @@
+//! Job files: schedule, catch-up, retries, steps.
+
+use std::path::Path;
+use std::time::Duration;
+
+use url::Url;
+
+use super::schedule::Schedule;
+use crate::calendar::Zone;
+use crate::config::document::{Document, Section, suggest};
+use crate::config::quantity::{parse_duration, parse_share};
+use crate::config::{Faults, Settings};
+use crate::error::{Error, Result};
+
+/// The folder of a project that holds its jobs.
+pub const FOLDER: &str = "jobs";
+
+/// A job: what runs, when, and what happens when it does not.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The file's name without `.toml`.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it runs; `None` only by hand.
+    pub schedule: Option<Schedule>,
+    /// The zone of its schedule: the job's own, else the project's.
+    pub zone: Zone,
+    /// What becomes of days that nothing ran for.
+    pub catch_up: CatchUp,
+    /// How often a run that failed for a passing reason is tried again (3).
+    pub retries: u32,
+    /// How long a run may take; `None` as long as it takes.
+    pub timeout: Option<Duration>,
+    /// The webhook that is told of a run that failed.
+    pub on_failure: Option<Url>,
+    /// What it does, in order; at least one.
+    pub steps: Vec<Step>,
+}
+
+/// What becomes of the days that were due while nothing ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Each is run, the oldest first.
+    All,
+    /// The newest is run, the others are skipped.
+    Latest,
+    /// All are skipped.
+    None,
+}
+
+/// One step of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Check what landed, build the profile, classify, evaluate the segments, publish the day.
+    Snapshot,
+    /// Deliver an audience.
+    Export(Box<Export>),
+}
+
+/// An audience and where it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export {
+    /// Whose members.
+    pub audience: Audience,
+    /// The segments whose members stay out.
+    pub exclude: Vec<String>,
+    /// The name of the format.
+    pub format: String,
+    /// Where it is written; `{as_of}` stands for the day.
+    pub to: String,
+    /// The share that is not contacted, for comparison (0).
+    pub holdout: f64,
+}
+
+/// Whose members an export delivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// The members of these segments.
+    Segments(Vec<String>),
+    /// Whoever a query names.
+    Query(String),
+}
+
+impl Step {
+    /// The word of the job's file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Snapshot => "snapshot",
+            Step::Export(_) => "export",
+        }
+    }
+
+    /// Refuses what this version cannot run yet, so that a job fails before its first step and not after.
+    ///
+    /// # Errors
+    /// `jobs.not_supported`.
+    pub fn check_supported(&self) -> Result<()> {
+        match self {
+            Step::Snapshot => Ok(()),
+            Step::Export(_) => Err(Error::definition("jobs.not_supported", "`export` steps are not supported yet")
+                .with_hint("take the step out of the job")),
+        }
+    }
+}
+
+impl Job {
+    /// Reads the job of that name from the project.
+    ///
+    /// # Errors
+    /// `jobs.unknown` with the nearest name; every fault of the file at once, as [`Faults`] under the error.
+    pub fn load(settings: &Settings, name: &str) -> Result<Self> {
+        let known = names(&settings.root)?;
+        if !known.iter().any(|known| known == name) {
+            let hint = if known.is_empty() {
+                format!("write `{FOLDER}/nightly.toml`; `alluvial init` does")
+            } else {
+                suggest(name, &known.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            return Err(Error::not_found("jobs.unknown", format!("there is no job `{name}`")).with_hint(hint));
+        }
+        let origin = format!("{FOLDER}/{name}.toml");
+        let text = std::fs::read_to_string(settings.root.join(&origin)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => {
+                Error::definition("config.not_text", "the file is not UTF-8 text").in_file(&origin)
+            }
+            _ => Error::from(error).in_file(&origin),
+        })?;
+        Ok(Self::parse(name, &origin, &text, settings.project.zone)?)
+    }
+
+    /// Reads a job's text; `zone` is the project's.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn parse(name: &str, origin: &str, text: &str, zone: Zone) -> Result<Self, Faults> {
+        let document = Document::parse(origin, text)?;
+        let job = read(&document, name, zone);
+        document.finish()?;
+        Ok(job)
+    }
+}
+
+/// The names of a project's jobs, in order.
+///
+/// # Errors
+/// `jobs.bad_name` for a file whose name no job can have.
+pub fn names(root: &Path) -> Result<Vec<String>> {
+    let folder = root.join(FOLDER);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(|error| Error::from(error).in_file(FOLDER))? {
+        let path = entry.map_err(|error| Error::from(error).in_file(FOLDER))?.path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if !is_name(&name) {
+            return Err(Error::definition("jobs.bad_name", format!("`{name}` cannot be a job's name"))
+                .in_file(format!("{FOLDER}/{name}.toml"))
+                .with_hint("use lower-case letters, digits, `-` and `_`, at most 63"));
+        }
+        names.push(name);
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63 && name.starts_with(plain) && name.chars().all(|c| plain(c) || c == '-' || c == '_')
+}
+
+fn read(document: &Document, name: &str, project_zone: Zone) -> Job {
+    let mut top = document.root();
+    let description = top.text("description").map(|text| text.value);
+    let schedule = top.parsed("schedule", Schedule::parse);
+    let zone = top.parsed("timezone", Zone::parse).unwrap_or(project_zone);
+    let catch_up = read_catch_up(&mut top);
+    let retries = top.integer("retries", 0..=100).and_then(|retries| u32::try_from(retries).ok()).unwrap_or(3);
+    let timeout = top.parsed("timeout", parse_duration);
+    let on_failure = top.parsed("on_failure", parse_webhook);
+    let is_written = top.place_of("steps").is_some();
+    let sections = top.sections("steps");
+    if !is_written || top.is_empty_list("steps") {
+        top.missing("steps", "say what to run: `[[steps]]`, then `run = \"snapshot\"`");
+    }
+    let steps = sections.into_iter().filter_map(read_step).collect();
+    top.finish();
+    Job { name: name.to_owned(), description, schedule, zone, catch_up, retries, timeout, on_failure, steps }
+}
+
+fn read_catch_up(top: &mut Section<'_>) -> CatchUp {
+    let Some(written) = top.flag_or_text("catch_up") else { return CatchUp::All };
+    match written.value.as_str() {
+        "all" | "true" => CatchUp::All,
+        "latest" => CatchUp::Latest,
+        "none" | "false" => CatchUp::None,
+        other => {
+            let message = format!("`{other}` is not one that `catch_up` knows");
+            let hint = suggest(other, &["all", "latest", "none"]);
+            top.document().fault(&written.at, "config.unknown_choice", message, Some(hint));
+            CatchUp::All
+        }
+    }
+}
+
+fn parse_webhook(text: &str) -> Result<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| {
+        Error::definition("jobs.bad_webhook", "a webhook is an `https://` URL")
+            .with_hint("write `on_failure = \"https://example.com/hook\"`")
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Run {
+    Snapshot,
+    Export,
+}
+
+fn read_step(mut section: Section<'_>) -> Option<Step> {
+    let is_written = section.place_of("run").is_some();
+    let run = section.choice("run", &[("snapshot", Run::Snapshot), ("export", Run::Export)]);
+    if !is_written {
+        section.missing("run", "write `run = \"snapshot\"` or `run = \"export\"`");
+    }
+    match run {
+        Some(Run::Snapshot) => {
+            section.finish();
+            Some(Step::Snapshot)
+        }
+        Some(Run::Export) => read_export(section).map(|export| Step::Export(Box::new(export))),
+        // What else the step may hold is known only once it is known what it runs.
+        None => None,
+    }
+}
+
+fn read_export(mut section: Section<'_>) -> Option<Export> {
+    let texts = |found: Option<Vec<crate::config::document::Located<String>>>| -> Option<Vec<String>> {
+        found.map(|texts| texts.into_iter().map(|text| text.value).collect())
+    };
+    let both = section.place_of("segment").is_some() && section.place_of("query").is_some();
+    let neither = section.place_of("segment").is_none() && section.place_of("query").is_none();
+    let segments = texts(section.text_or_texts("segment"));
+    let query = section.text("query").map(|query| query.value);
+    if both {
+        let at = section.place_of("query");
+        let message = "an export has a `segment` or a `query`, not both";
+        section.document().fault(at.as_ref().unwrap_or(section.at()), "config.misplaced", message, None);
+    }
+    if neither {
+        section.missing("segment", "name one: `segment = \"win-back\"`");
+    }
+    let exclude = texts(section.text_or_texts("exclude")).unwrap_or_default();
+    for key in ["format", "to"] {
+        if section.place_of(key).is_none() {
+            section.missing(key, "an export needs `format` and `to`");
+        }
+    }
+    let format = section.text("format").map(|format| format.value);
+    let to = section.text("to").map(|to| to.value);
+    let holdout = section.parsed("holdout", parse_share).unwrap_or_default();
+    section.finish();
+    let audience = match (segments, query) {
+        (Some(segments), None) if !segments.is_empty() => Audience::Segments(segments),
+        (None, Some(query)) => Audience::Query(query),
+        _ => return None,
+    };
+    Some(Export { audience, exclude, format: format?, to: to?, holdout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Job, Faults> {
+        Job::parse("nightly", "jobs/nightly.toml", text, Zone::UTC)
+    }
+
+    fn faults(text: &str) -> String {
+        let line = |fault: &crate::config::Fault| {
+            let error = fault.to_error();
+            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            format!("{error}{hint}").replace("jobs/nightly.toml:", "")
+        };
+        parse(text).unwrap_err().iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_contracts_job() {
+        let job = parse(
+            r#"
+description = "Nightly T+1 snapshot"
+schedule = "0 4 * * *"
+timezone = "Europe/Copenhagen"
+catch_up = "latest"
+retries = 5
+timeout = "2h"
+on_failure = "https://example.com/hook"
+
+[[steps]]
+run = "snapshot"
+
+[[steps]]
+run = "export"
+segment = "win-back"
+exclude = ["vip"]
+format = "email"
+to = "exports/win-back/{as_of}.csv.gz"
+holdout = "10%"
+"#,
+        )
+        .unwrap();
+        assert_eq!(job.description.as_deref(), Some("Nightly T+1 snapshot"));
+        assert_eq!(job.schedule.as_ref().map(Schedule::as_str), Some("0 4 * * *"));
+        assert_eq!((job.zone.name(), job.catch_up, job.retries), ("Europe/Copenhagen", CatchUp::Latest, 5));
+        assert_eq!(job.timeout, Some(Duration::from_secs(7_200)));
+        assert_eq!(job.on_failure.map(String::from).as_deref(), Some("https://example.com/hook"));
+        let export = Export {
+            audience: Audience::Segments(vec!["win-back".to_owned()]),
+            exclude: vec!["vip".to_owned()],
+            format: "email".to_owned(),
+            to: "exports/win-back/{as_of}.csv.gz".to_owned(),
+            holdout: 0.1,
+        };
+        assert_eq!(job.steps, [Step::Snapshot, Step::Export(Box::new(export))]);
+        assert!(job.steps[0].check_supported().is_ok());
+        assert_eq!(job.steps[1].check_supported().unwrap_err().code(), "jobs.not_supported");
+    }
+
+    #[test]
+    fn the_least_job() {
+        let job = parse("[[steps]]\nrun = \"snapshot\"").unwrap();
+        assert_eq!((job.zone, job.catch_up, job.retries, job.timeout), (Zone::UTC, CatchUp::All, 3, None));
+    }
+
+    #[test]
+    fn catch_up_is_a_word_or_a_switch() {
+        for (written, meant) in [("true", CatchUp::All), ("false", CatchUp::None), ("\"none\"", CatchUp::None)] {
+            let job = parse(&format!("catch_up = {written}\n[[steps]]\nrun = \"snapshot\"")).unwrap();
+            assert_eq!(job.catch_up, meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn all_faults_at_once() {
+        let text = r#"
+shedule = "0 4 * * *"
+schedule = "0 25 * * *"
+timezone = "Mars/Olympus"
+catch_up = "last"
+retries = -1
+timeout = "soon"
+on_failure = "ftp://x"
+
+[[steps]]
+run = "snapshoot"
+
+[[steps]]
+run = "snapshot"
+segment = "vip"
+
+[[steps]]
+run = "export"
+segment = "a"
+query = "b"
+fromat = "email"
+
+[[steps]]
+"#;
+        insta::assert_snapshot!(faults(text), @r#"
+        2:1: unknown key `shedule` at the top level (did you mean `schedule`?)
+        3:12: `25` is not an hour (write `*`, a number from 0 to 23, a range, a list or a step)
+        4:12: the time zone `Mars/Olympus` does not exist (write an IANA name such as `Europe/Copenhagen`)
+        5:12: `last` is not one that `catch_up` knows (did you mean `latest`?)
+        6:11: `retries` must be a whole number from 0 to 100
+        7:11: `soon` is not a duration (write a number and a unit of `s`, `m`, `h` or `d`: `2h`, `90m` or `1h30m`)
+        8:14: a webhook is an `https://` URL (write `on_failure = "https://example.com/hook"`)
+        11:7: `snapshoot` is not one that `steps.run` knows (did you mean `snapshot`?)
+        15:1: unknown key `segment` in `[steps]` (known here: `run`)
+        17:1: `steps.format` is missing (an export needs `format` and `to`)
+        17:1: `steps.to` is missing (an export needs `format` and `to`)
+        20:9: an export has a `segment` or a `query`, not both
+        21:1: unknown key `fromat` in `[steps]` (did you mean `format`?)
+        23:1: `steps.run` is missing (write `run = "snapshot"` or `run = "export"`)
+        "#);
+    }
+
+    #[test]
+    fn steps_are_needed_and_are_tables() {
+        insta::assert_snapshot!(faults("description = \"x\""), @r#"1:1: `steps` is missing (say what to run: `[[steps]]`, then `run = "snapshot"`)"#);
+        assert!(faults("steps = []").contains("`steps` is missing"));
+        insta::assert_snapshot!(faults("steps = [\"snapshot\"]"), @"1:10: `steps` must be a table of settings, not a text");
+    }
+}
