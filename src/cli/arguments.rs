@@ -1,0 +1,137 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand};
+
+use super::output::Format;
+use super::{attributes, check, demo, init, land, lifecycle, query, run, segment, segments};
+use crate::calendar::parse_date;
+
+/// Turns a shop's orders and behaviour into segments and lifecycle stages, every night
+#[derive(Debug, Parser)]
+#[command(
+    name = "alluvial",
+    version,
+    propagate_version = false,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    /// What every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Globals {
+    /// The project's folder [default: this folder or the nearest above it with an alluvial.toml]
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Everywhere")]
+    pub project: Option<PathBuf>,
+    /// The lake, instead of the project's own: a folder, s3://, gs:// or az://
+    #[arg(long, value_name = "URL", global = true, help_heading = "Everywhere")]
+    pub lake: Option<String>,
+    /// How results are written
+    #[arg(long, value_enum, default_value_t, global = true, help_heading = "Everywhere")]
+    pub format: Format,
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Everywhere")]
+    pub verbose: u8,
+    /// Say nothing on stderr but faults
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a project: alluvial.toml, jobs/nightly.toml and sample segments; never overwrites
+    Init(init::Args),
+    /// Land a synthetic shop, the same bytes every time
+    Demo(demo::Args),
+    /// Check files and land them: each whole or not at all, and only once
+    Land(land::Args),
+    /// Say what the landed data is taken for, and every fault of every definition
+    Check(check::Args),
+    /// Run a job now, for one day or a backfill
+    Run(run::Args),
+    /// List the segments with their sizes and changes
+    Segments(segments::Args),
+    /// Look at one segment, or at a query
+    Segment(segment::Args),
+    /// What a query can name: types, operators, meanings, examples
+    Attributes(attributes::Args),
+    /// The lifecycle stages' sizes, moves and values
+    Lifecycle(lifecycle::Args),
+    /// Answer SQL over the published tables, and over the landed ones as `landed.<table>`
+    Query(query::Args),
+}
+
+/// Reads an as-of date for clap, which prints one line.
+///
+/// # Errors
+/// What is wrong and what to write, in one line.
+pub fn date(text: &str) -> Result<NaiveDate, String> {
+    parse_date(text).map_err(|error| match error.hint() {
+        Some(hint) => format!("{}; {hint}", error.message()),
+        None => error.message().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{attributes, check, demo, land, lifecycle, query, run, segment, segments};
+    use clap::CommandFactory;
+
+    #[derive(Parser)]
+    struct Every {
+        #[command(flatten)]
+        _globals: Globals,
+        #[command(subcommand)]
+        command: Each,
+    }
+
+    #[derive(Debug, Subcommand)]
+    enum Each {
+        Demo(demo::Args),
+        Land(land::Args),
+        Check(check::Args),
+        Run(run::Args),
+        Segments(segments::Args),
+        Segment(segment::Args),
+        Attributes(attributes::Args),
+        Lifecycle(lifecycle::Args),
+        Query(query::Args),
+    }
+
+    fn refused(line: &str) -> Option<clap::error::ErrorKind> {
+        Every::try_parse_from(line.split(' ')).err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+        Every::command().debug_assert();
+    }
+
+    #[test]
+    fn ranges_have_two_ends_and_no_day_beside_them() {
+        use clap::error::ErrorKind;
+        assert_eq!(refused("alluvial run nightly --from 2026-01-01 --to 2026-01-31 --force"), None);
+        assert_eq!(refused("alluvial run nightly --as-of 2026-01-01 --lake s3://b --format json"), None);
+        assert_eq!(refused("alluvial run nightly --from 2026-01-01"), Some(ErrorKind::MissingRequiredArgument));
+        let both = refused("alluvial run nightly --as-of 2026-01-01 --from 2026-01-01 --to 2026-01-02");
+        assert_eq!(both, Some(ErrorKind::ArgumentConflict));
+        assert_eq!(refused("alluvial run nightly --as-of 2026-02-30"), Some(ErrorKind::ValueValidation));
+        assert_eq!(refused("alluvial land orders"), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(refused("alluvial demo --customers 0"), Some(ErrorKind::ValueValidation));
+        let parsed = Every::try_parse_from(["alluvial", "attributes", "country"]).map(|every| every.command);
+        assert!(matches!(parsed, Ok(Each::Attributes(attributes::Args { name: Some(_) }))));
+    }
+}

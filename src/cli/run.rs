@@ -1,0 +1,131 @@
+//! `alluvial run`.
+
+use super::Outcome;
+use super::opened::{Call, Opened};
+use super::output::Output;
+use super::progress::Progress;
+use super::report;
+use crate::jobs;
+use crate::jobs::definition::Job;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::calendar::{Zone, add_days};
+use crate::error::{Error, Result};
+
+/// What `alluvial run` takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The job: the name of a file in jobs/
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// The day to compute [default: yesterday]
+    #[arg(long, value_name = "DATE", value_parser = super::arguments::date, conflicts_with_all = ["from", "to"])]
+    pub as_of: Option<NaiveDate>,
+    /// The first day of a backfill
+    #[arg(long, value_name = "DATE", value_parser = super::arguments::date, requires = "to")]
+    pub from: Option<NaiveDate>,
+    /// The last day of a backfill
+    #[arg(long, value_name = "DATE", value_parser = super::arguments::date, requires = "from")]
+    pub to: Option<NaiveDate>,
+    /// Compute a published day again though nothing has changed
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The days that were asked for, in order; yesterday in the shop's zone, if none were.
+///
+/// # Errors
+/// A range that ends before it begins (wrong usage), and a day that is not over yet (`run.future_day`).
+pub fn days(args: &Args, now: DateTime<Utc>, zone: Zone) -> Result<Vec<NaiveDate>> {
+    let today = zone.local_date(now);
+    let yesterday = add_days(today, -1).ok_or_else(|| Error::internal("run.clock", "there is no yesterday"))?;
+    let (from, to) = match (args.from, args.to) {
+        (Some(from), Some(to)) => (from, to),
+        _ => (args.as_of.unwrap_or(yesterday), args.as_of.unwrap_or(yesterday)),
+    };
+    if from > to {
+        return Err(Error::usage("run.empty_range", format!("the range ends on {to}, before it begins on {from}")));
+    }
+    if to > yesterday {
+        let message = format!("{to} is not over yet: in {zone} it is {today}");
+        return Err(Error::input("run.future_day", message)
+            .with_hint(format!("the last day that can be computed is {yesterday}")));
+    }
+    Ok(from.iter_days().take_while(|day| *day <= to).collect())
+}
+
+/// Runs a job for the days that were asked for.
+///
+/// # Errors
+/// Those of the project, the job and the run. Of a range, the days before a failed one stay published.
+pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<Outcome> {
+    call.run(output, async |settings, output| {
+        let days = days(args, call.environment.clock()?.now(), settings.project.zone)?;
+        let job = Job::load(&settings, &args.job)?;
+        let opened = Opened::new(settings, call.environment, true).await?;
+        let progress = Progress::new(output);
+        let mut reports = Vec::new();
+        for day in &days {
+            progress.about(day.to_string());
+            let report =
+                Box::pin(jobs::run::run(&opened.project, &job, *day, args.force, opened.clock, &progress)).await;
+            match report {
+                Ok(report) => reports.push(report),
+                Err(error) => {
+                    progress.clear();
+                    if !reports.is_empty() {
+                        report::print_all(&reports, output)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        progress.clear();
+        match (days.len(), reports.first()) {
+            (1, Some(only)) => report::print(only, output),
+            _ => report::print_all(&reports, output),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::parse_date;
+    use crate::error::Kind;
+
+    fn asked(as_of: Option<&str>, range: Option<(&str, &str)>) -> Result<Vec<String>> {
+        let date = |text: &str| parse_date(text).unwrap();
+        let args = Args {
+            job: "nightly".to_owned(),
+            as_of: as_of.map(date),
+            from: range.map(|(from, _)| date(from)),
+            to: range.map(|(_, to)| date(to)),
+            force: false,
+        };
+        // Still the 20th in Copenhagen's winter until 23:00 UTC.
+        let now = DateTime::parse_from_rfc3339("2026-11-19T23:30:00Z").unwrap().with_timezone(&Utc);
+        let days = days(&args, now, Zone::parse("Europe/Copenhagen").unwrap())?;
+        Ok(days.iter().map(NaiveDate::to_string).collect())
+    }
+
+    #[test]
+    fn yesterday_is_the_shops() {
+        assert_eq!(asked(None, None).unwrap(), ["2026-11-19"]);
+    }
+
+    #[test]
+    fn a_day_or_a_range() {
+        assert_eq!(asked(Some("2026-01-01"), None).unwrap(), ["2026-01-01"]);
+        let range = asked(None, Some(("2026-02-27", "2026-03-01"))).unwrap();
+        assert_eq!(range, ["2026-02-27", "2026-02-28", "2026-03-01"]);
+    }
+
+    #[test]
+    fn days_that_are_not_over_are_refused() {
+        let error = asked(Some("2026-11-20"), None).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (Kind::Input, "run.future_day"));
+        assert_eq!(asked(None, Some(("2026-11-01", "2026-11-21"))).unwrap_err().code(), "run.future_day");
+        assert_eq!(asked(None, Some(("2026-11-02", "2026-11-01"))).unwrap_err().kind(), Kind::Usage);
+    }
+}
