@@ -1,1 +1,39 @@
 //! The integration tests: one binary, one module a subject.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+/// The floors of `src/lib.rs` and the size of files.
+mod architecture;
+/// What is wrong with landed files and settings, as people are told.
+mod bad_input;
+/// The command line, as people see it.
+mod commands;
+/// Temporary projects, and commands as snapshots.
+mod harness;
+/// Which files are read, how their columns are understood, and what stops a run.
+mod landing;
+/// A tiny shop run by the program itself.
+mod landing_files;
+/// The profile computed the plain way.
+mod naive;
+/// What a night publishes, and what a second one leaves alone.
+mod nights;
+/// A real shop whose numbers are known.
+mod online_retail;
+/// Whose order it is, what counts, and in which money.
+mod owners;
+/// Plans that can be sent elsewhere, and answers that depend on nothing but the rows.
+mod plans;
+/// Every column of the customer profile.
+mod profile;
+/// Random small shops.
+mod random;
+/// Other readers of what a night published.
+mod readers;
+/// Faults of a project's files, as people see them.
+mod settings;
+/// Tiny shops from rows that are written as text.
+mod shop;
+/// How landed values are read.
+mod values;
+/// Versions of one thing, and what a day can see.
+mod versions;
