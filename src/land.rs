@@ -269,6 +269,20 @@ pub async fn settle(engine: &Engine, session: &SessionContext, found: Found, opt
     Ok(landed)
 }
 
+/// Settles what events need to be told apart and owned: events, products and identities.
+///
+/// # Errors
+/// Whatever the disk and the store say.
+pub async fn settle_rows(engine: &Engine, session: &SessionContext, found: Found, options: &Options) -> Result<()> {
+    let Found { mut landed, shapes } = found;
+    for table in [Table::Products, Table::Events, Table::Identities] {
+        if let Some(shape) = shapes.get(&table) {
+            settle::settle(engine, session, shape, options, &mut landed).await?;
+        }
+    }
+    Ok(())
+}
+
 /// [`find`] and [`settle`] in one.
 ///
 /// # Errors

@@ -140,6 +140,14 @@ pub async fn build(engine: &Engine, session: &SessionContext, landed: &Landed, o
     Ok(profiled)
 }
 
+/// Who is who by the landed identities alone: the session gets the table `roots` (id, root).
+///
+/// # Errors
+/// What DataFusion says of an overridden statement, and whatever the disk says.
+pub async fn identities(engine: &Engine, session: &SessionContext) -> Result<()> {
+    Steps { engine, session, params: Params::new() }.roots().await
+}
+
 fn params(landed: &Landed, options: &Options) -> Params {
     let cutoff = options.zone.cutoff(options.as_of).timestamp_micros();
     let first = options.as_of - Days::new(LONGEST_WINDOW_DAYS - 1);
@@ -282,11 +290,16 @@ impl Steps<'_> {
             .collect()
     }
 
-    async fn identities(&self, landed: &Landed) -> Result<()> {
+    async fn roots(&self) -> Result<()> {
         self.keep("links", self.plan(&LINKS).await?, false).await?;
         let chains = identity::chains(self.session).await?;
         self.keep("chains", chains, true).await?;
         self.keep("roots", self.plan(&ROOTS).await?, false).await?;
+        Ok(())
+    }
+
+    async fn identities(&self, landed: &Landed) -> Result<()> {
+        self.roots().await?;
         self.keep("merged", self.plan(&MERGED).await?, false).await?;
         let orders = landed.table(Table::Orders);
         let addresses = self.plan(&ADDRESSES).await?;

@@ -1,5 +1,7 @@
 //! A day: computed, compared with the published day before, and published whole or not at all.
 
+/// The rows that functions ask about, for a night and for what is published.
+pub mod asked;
 /// What another published day says, in the names of this one.
 mod before;
 /// Who entered and who exited, and why.

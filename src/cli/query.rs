@@ -48,6 +48,9 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
             let options = opened.project.landing(opened.yesterday(), opened.clock.now());
             reading.with_landed(&opened.project, &options).await?;
         }
+        if reading.reads_rows(&args.sql)? {
+            reading.with_rows(&opened.project, opened.clock.now()).await?;
+        }
         let frame = reading.sql(&args.sql).await?;
         let schema = frame.schema().as_arrow().clone();
         print(&schema, frame.execute_stream().await?, output).await?;

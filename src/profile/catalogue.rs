@@ -8,12 +8,14 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 
 use crate::diagnostic::nearest;
+use crate::engine::statement::identifier;
+use crate::schema::landed::{Reading, Table};
 
 mod attributes;
 mod functions;
 mod kind;
 
-pub use functions::{Function, Parameter};
+pub use functions::{Asks, FLOAT_SCALE, Function, Parameter, Rows};
 pub use kind::{Operator, Type};
 
 /// Where an attribute's value stands in the profile (or, for contact attributes, in the contacts).
@@ -24,6 +26,8 @@ pub enum Source {
     /// A list of one value in several spellings: each inner list names the columns that are joined by `-`.
     /// Spellings compare without regard to case and blanks, as Shopify writes `US-CA-LosAngeles`.
     Spellings(&'static [&'static [&'static str]]),
+    /// An SQL expression over a row that a function looks at (`r`, and its `product`), or over what it adds up.
+    Row(String),
 }
 
 /// A typed fact about a customer that a query can name.
@@ -103,6 +107,9 @@ pub struct Field {
 /// The columns that the landed files of each table have. A table that is not in it is not landed at all.
 pub type Landed = BTreeMap<String, BTreeSet<String>>;
 
+/// The columns beside the contract's that the landed orders, order lines and events have, and how they are read.
+pub type RowColumns = BTreeMap<Table, BTreeMap<String, Reading>>;
+
 /// Every attribute and function that a query of this project can name.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
@@ -112,6 +119,7 @@ pub struct Catalogue {
     functions_by_name: BTreeMap<String, usize>,
     unusable: BTreeMap<String, String>,
     landed: Option<Landed>,
+    row_columns: RowColumns,
 }
 
 /// What a name in a query stands for.
@@ -188,7 +196,34 @@ impl Catalogue {
             }
         }
         let attributes = attributes.into_iter().map(Arc::new).collect();
-        Self { attributes, functions, by_name, functions_by_name, unusable, landed }
+        let row_columns = RowColumns::new();
+        Self { attributes, functions, by_name, functions_by_name, unusable, landed, row_columns }
+    }
+
+    /// The catalogue with what the landed rows have beside the contract's columns.
+    #[must_use]
+    pub fn with_row_columns(mut self, columns: RowColumns) -> Self {
+        self.row_columns = columns;
+        self
+    }
+
+    /// A landed column of a function's rows under its own name, as a fact about one row; `None` where there is no such
+    /// column, or none that a clause can test.
+    pub fn row_column(&self, rows: Rows, name: &str) -> Option<Attribute> {
+        let table = rows.landed()?;
+        let known = functions::own_columns(table).find(|(known, _)| *known == name).map(|(_, reading)| reading);
+        let reading = known.or_else(|| self.row_columns.get(&table)?.get(name).copied())?;
+        let mut column = row_fact(name, functions::type_of(reading)?, format!("r.{}", identifier(name)));
+        column.landed = vec![format!("{}.{name}", table.name())];
+        column.custom = known.is_none();
+        Some(column)
+    }
+
+    /// The names of all landed columns that a function's rows have.
+    pub fn row_column_names(&self, rows: Rows) -> Vec<&str> {
+        let Some(table) = rows.landed() else { return Vec::new() };
+        let own = functions::own_columns(table).map(|(name, _)| name);
+        own.chain(self.row_columns.get(&table).into_iter().flatten().map(|(name, _)| name.as_str())).collect()
     }
 
     /// Every attribute: those of the contract in its order, then custom properties by name.
@@ -236,6 +271,18 @@ impl Catalogue {
         if attribute.landed.iter().any(there) { &[] } else { &attribute.landed }
     }
 
+    /// What of a landed table no file has: the table itself, or else all of `columns`; `None` if anything is there, or if
+    /// it isn't known.
+    pub fn lacks(&self, table: Table, columns: &[&str]) -> Option<String> {
+        let landed = self.landed.as_ref()?;
+        let Some(there) = landed.get(table.name()) else { return Some(format!("`{}`", table.name())) };
+        let lacking = !columns.is_empty() && !columns.iter().any(|column| there.contains(*column));
+        lacking.then(|| {
+            let names: Vec<String> = columns.iter().map(|column| format!("`{}.{column}`", table.name())).collect();
+            format!("the columns {}", names.join(" and "))
+        })
+    }
+
     fn find(&self, name: &str) -> Option<&Arc<Attribute>> {
         self.by_name.get(name).and_then(|index| self.attributes.get(*index))
     }
@@ -248,6 +295,26 @@ impl Catalogue {
             return nearest(key, keys).map(|near| format!("{prefix}{near}"));
         }
         nearest(name, self.by_name.keys().chain(self.functions_by_name.keys()).map(String::as_str)).map(str::to_owned)
+    }
+}
+
+/// A fact about one row that a function looks at.
+pub fn row_fact(name: &str, kind: Type, sql: String) -> Attribute {
+    let example = format!("{name} {}", kind.example());
+    Attribute {
+        name: name.to_owned(),
+        aliases: Vec::new(),
+        label: None,
+        kind,
+        source: Source::Row(sql),
+        meaning: String::new(),
+        example,
+        landed: Vec::new(),
+        contact: false,
+        sensitive: false,
+        folded: false,
+        buyers_only: false,
+        custom: false,
     }
 }
 

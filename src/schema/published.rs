@@ -232,6 +232,20 @@ fn snapshots() -> Vec<Field> {
     ]
 }
 
+/// The columns of `exports`. `counts` is a JSON object by step.
+fn exports() -> Vec<Field> {
+    vec![
+        text("export_id"),
+        list("segments"),
+        text("query"),
+        text("format"),
+        text("destination"),
+        text("requested_by"),
+        instant("created_at"),
+        text("counts"),
+    ]
+}
+
 /// The columns of `job_runs`. `rows` and `left_out` are JSON objects: by table, and by table and reason.
 fn job_runs() -> Vec<Field> {
     vec![
@@ -299,6 +313,8 @@ pub fn tables() -> Vec<Published> {
         Published { contact: true, ..table("rejects", Keeps::Appended, &[], rejects()) },
         table("snapshots", Keeps::Days, &[], snapshots()),
         table("job_runs", Keeps::Appended, &[], job_runs()),
+        table("exports", Keeps::Appended, &[], exports()),
+        table("export_members", Keeps::Appended, &[], vec![text("export_id"), text("customer_id"), text("variant")]),
     ]
 }
 

@@ -7,13 +7,14 @@ use chrono::NaiveDate;
 
 use super::syntax::{Expr, Leaf, Literal, Test, Value, Word};
 use crate::diagnostic::{Diagnostic, Severity, Span, nearest};
-use crate::profile::catalogue::{Attribute, Catalogue, Function, Named, Operator, Type};
+use crate::profile::catalogue::{Attribute, Catalogue, Named, Operator, Type};
 
+mod function;
 mod literal;
 mod rule;
 mod suspicion;
 
-pub use rule::{AttributeTest, Operand, Predicate, ResolvedDate, Rule};
+pub use rule::{Aggregate, AggregateTest, AttributeTest, Operand, PlaceTest, Predicate, ResolvedDate, RowsTest, Rule};
 
 /// What a query is checked against.
 #[derive(Debug, Clone, Copy)]
@@ -76,9 +77,9 @@ impl<'a> Checker<'a> {
     fn leaf(&mut self, leaf: &Leaf) -> Option<Rule> {
         match leaf {
             Leaf::Attribute { name, test, .. } => self.attribute_clause(name, test),
-            Leaf::Function { name, .. } => {
+            Leaf::Function { name, negated, parameters, .. } => {
                 match self.context.catalogue.resolve(&name.text) {
-                    Named::Function(function) => self.not_supported(name, function),
+                    Named::Function(function) => return self.function_clause(name, function, *negated, parameters),
                     Named::Attribute(attribute) => {
                         let message = format!("`{}` is an attribute, and takes no `MATCHES`", name.text);
                         self.error(
@@ -95,12 +96,6 @@ impl<'a> Checker<'a> {
             Leaf::Segment { id, .. } => self.segment(id),
             Leaf::Anniversary { attribute, test, .. } => self.anniversary(attribute, test),
         }
-    }
-
-    fn not_supported(&mut self, name: &Word, function: &Function) {
-        let message = format!("`{}` is not supported yet", function.name);
-        let hint = "until then write the query with attributes only: `alluvial attributes` lists them";
-        self.error("segment.function_not_supported", &name.at.0, message, hint);
     }
 
     fn segment(&mut self, id: &Word) -> Option<Rule> {
@@ -173,9 +168,9 @@ impl<'a> Checker<'a> {
     }
 
     fn attribute_clause(&mut self, name: &Word, test: &Test) -> Option<Rule> {
-        if let (Test::Null { .. }, Named::Function(function)) = (test, self.context.catalogue.resolve(&name.text)) {
-            self.not_supported(name, function);
-            return None;
+        if let (Test::Null { negated }, Named::Function(function)) = (test, self.context.catalogue.resolve(&name.text))
+        {
+            return self.function_clause(name, function, !negated, &[]);
         }
         let attribute = self.attribute(name)?;
         let operator = operator_of(test);

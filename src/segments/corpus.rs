@@ -140,10 +140,7 @@ fn every_query_that_shopify_documents_reads_as_documented() {
         let known = Default::default();
         let checked = check(&parsed.expr, &Context { catalogue: &catalogue, segments: &known, as_of: shop::as_of() });
         for found in &checked.diagnostics {
-            let expected = matches!(
-                found.code,
-                "segment.function_not_supported" | "segment.one_day" | "segment.anniversary_today"
-            );
+            let expected = matches!(found.code, "segment.one_day" | "segment.anniversary_today");
             assert!(expected, "{query}: {found:?}");
         }
     }

@@ -18,7 +18,9 @@ use super::evaluate::evaluate;
 use super::syntax::parse;
 use crate::calendar::{Zone, parse_date};
 use crate::profile::catalogue::{Catalogue, Field, FieldKind, Property};
-use crate::schema::landed::{instant_type, list_type};
+use crate::schema::landed::{Reading, Table, instant_type, list_type};
+
+mod rows;
 
 pub(super) fn catalogue() -> Catalogue {
     let property = |name: &str, data_type| Property { name: name.to_owned(), data_type };
@@ -34,7 +36,12 @@ pub(super) fn catalogue() -> Catalogue {
     ];
     let tier =
         Field { kind: Some(FieldKind::Choice), options: vec!["Gold".into(), "Silver".into()], ..Field::default() };
-    Catalogue::new(&properties, &BTreeMap::from([("tier".to_owned(), tier)]), None)
+    let columns = |all: &[(&str, Reading)]| all.iter().map(|(name, reading)| ((*name).to_owned(), *reading)).collect();
+    let rows = [
+        (Table::Orders, columns(&[("gift", Reading::Boolean), ("weight", Reading::Float), ("date", Reading::Date)])),
+        (Table::Events, columns(&[("score", Reading::Integer)])),
+    ];
+    Catalogue::new(&properties, &BTreeMap::from([("tier".to_owned(), tier)]), None).with_row_columns(rows.into())
 }
 
 pub(super) fn scope(zone: &str, as_of: &str) -> Scope {
@@ -210,7 +217,10 @@ pub(super) fn profile() -> RecordBatch {
 
 pub(super) fn contacts() -> RecordBatch {
     let columns: Vec<(&str, ArrayRef)> = vec![
+        ("customer_no", Arc::new(Int64Array::from(vec![0, 1, 2, 5]))),
         ("customer_id", texts(&[Some("a"), Some("b"), Some("c"), Some("f")])),
+        ("latitude", Arc::new(Float64Array::from(vec![Some(55.6761), Some(56.1629), None, Some(-33.8688)]))),
+        ("longitude", Arc::new(Float64Array::from(vec![Some(12.5683), Some(10.2039), None, Some(151.2093)]))),
         ("email", texts(&[Some("Ann@Example.com"), None, Some("carl@example.org"), Some("f@x.io")])),
         ("first_name", texts(&[Some("Ann"), Some("Bo"), Some("Ærtekålsørensen 'Æ'"), None])),
     ];
@@ -222,6 +232,7 @@ pub(super) fn session() -> SessionContext {
     let session = SessionContext::new();
     session.register_batch("profile", profile()).unwrap();
     session.register_batch("contacts", contacts()).unwrap();
+    rows::register(&session);
     session
 }
 

@@ -152,7 +152,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.begin("segments");
     let as_of = datafusion::scalar::ScalarValue::Date32(Some(Date32Type::from_naive_date(run.as_of)));
     let people = Arc::new(People::read(&session, &Params::new().with("as_of", as_of)).await?);
-    let computed = Box::pin(compute(&session, &prepared)).await?;
+    let computed = Box::pin(compute(project, &session, &snapshots, &prepared)).await?;
     let comparison = Comparison {
         project,
         session: &session,

@@ -232,7 +232,7 @@ impl Reading {
         if !self.session.table_exist(name.as_str())? {
             self.view(&name, &format!("SELECT * FROM customer_profile WHERE as_of = DATE '{day}'")).await?;
         }
-        Ok(crate::segments::compile::Tables { profile: name, contacts: "customer_contacts".to_owned() })
+        Ok(crate::segments::compile::Tables { profile: name, ..crate::segments::compile::Tables::default() })
     }
 
     /// The day before that a segment's sizes of each day compare with, by day.

@@ -13,6 +13,7 @@ use super::setup::Project;
 use crate::config::{Faults, FieldType};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{Error, Result};
+use crate::lake::snapshots::Snapshots;
 use crate::land::Landed;
 use crate::lifecycle;
 use crate::profile::catalogue::{self, Catalogue, FieldKind, Property};
@@ -59,7 +60,8 @@ pub fn catalogue(project: &Project, landed: &Landed) -> Catalogue {
         .filter(|(_, summary)| !summary.files.is_empty())
         .map(|(table, summary)| (table.name().to_owned(), summary.present.clone()))
         .collect();
-    Catalogue::new(&properties, &fields(project), Some(present))
+    let rows = [Table::Orders, Table::OrderItems, Table::Events].map(|table| (table, landed.table(table).custom));
+    Catalogue::new(&properties, &fields(project), Some(present)).with_row_columns(rows.into_iter().collect())
 }
 
 /// The project's declared fields, in the catalogue's words.
@@ -199,15 +201,21 @@ fn exclude(project: &Project, segments: &Segments, catalogue: &Catalogue, scope:
     }
     let Some(rule) = rule else { return Ok(None) };
     // Customers are left out before anything is counted: only what they were landed with can say so.
+    if !rule.references().is_empty() || !rule.row_tests().is_empty() {
+        let message = "a query of whom to leave out names no other segment and no function";
+        let hint = "name landed columns of customers only, such as `customer_tags CONTAINS 'staff'`";
+        return Err(wrong(Diagnostic::error("config.exclude", 0..0, message).with_hint(hint)));
+    }
     for test in rule.tests() {
         let landed = test.attribute.landed.iter().all(|column| column.starts_with("customers."));
-        if !landed || !rule.references().is_empty() {
+        if !landed {
             let message = format!("`{}` is not landed with the customer", test.attribute.name);
             let hint = "name landed columns of customers only, such as `customer_tags CONTAINS 'staff'`";
             return Err(wrong(Diagnostic::error("config.exclude", 0..0, message).with_hint(hint)));
         }
     }
-    let tables = Tables { profile: "landed_customers".to_owned(), contacts: "landed_customers".to_owned() };
+    let landed = || "landed_customers".to_owned();
+    let tables = Tables { profile: landed(), contacts: landed(), ..Tables::default() };
     standalone_sql(&rule, &BTreeMap::new(), scope, &tables).map(Some)
 }
 
@@ -225,9 +233,15 @@ pub(super) struct Computed {
     pub(super) segments: Vec<ComputedSegment>,
 }
 
-/// Computes every segment in one pass over the session's `profile`.
-pub(super) async fn compute(session: &SessionContext, prepared: &Prepared) -> Result<Computed> {
+/// Computes every segment over the session's `profile` and the rows behind it.
+pub(super) async fn compute(
+    project: &Project,
+    session: &SessionContext,
+    snapshots: &Snapshots,
+    prepared: &Prepared,
+) -> Result<Computed> {
     let shared = prepared.segments.shared(prepared.scope, &Tables::of_the_night())?;
+    Box::pin(super::asked::of_the_night(project, session, snapshots, prepared.scope.as_of, &shared.passes)).await?;
     let mut found = Box::pin(evaluate(session, &shared)).await?;
     let segments = prepared
         .described

@@ -7,6 +7,8 @@ mod architecture;
 mod bad_input;
 /// The command line, as people see it.
 mod commands;
+/// Functions over rows, by the program itself.
+mod functions;
 /// Temporary projects, and commands as snapshots.
 mod harness;
 /// Which files are read, how their columns are understood, and what stops a run.

@@ -38,6 +38,7 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
                 let day = reading.day(*as_of)?.as_of;
                 let asked = Asked::new(&opened, &reading, subject, Some(day), output).await?;
                 let members = asked.sql(&reading.profile_of(day).await?)?;
+                asked.with_rows(&opened, &reading, day, &members).await?;
                 preview(&reading, day, &members, *limit, output).await?;
             }
             Action::Members { id, as_of } => {
@@ -108,6 +109,37 @@ impl Asked {
 
     fn sql(&self, tables: &Tables) -> Result<String> {
         standalone_sql(&self.rule, &self.segments.rules(), self.scope, tables)
+    }
+
+    /// Gives the session the rows that the statement reads; those of a day before the newest are not kept.
+    async fn with_rows(&self, opened: &Opened, reading: &Reading, day: NaiveDate, sql: &str) -> Result<()> {
+        let newest = reading.day(None)?.as_of;
+        if day < newest && self.asks_rows() {
+            let message = format!("orders and events are kept as of the newest published day, {newest}");
+            return Err(Error::definition("segment.rows_of_the_past", message).with_hint(format!(
+                "look at {newest}, or at the members of that day with `alluvial segment members ID --as-of {day}`"
+            )));
+        }
+        if reading.reads_rows(sql)? {
+            Box::pin(reading.with_rows(&opened.project, opened.clock.now())).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the rule, or a segment that it refers to, asks about rows.
+    fn asks_rows(&self) -> bool {
+        let rules = self.segments.rules();
+        let mut seen: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
+        let mut todo = vec![&self.rule];
+        while let Some(rule) = todo.pop() {
+            if !rule.row_tests().is_empty() {
+                return true;
+            }
+            todo.extend(
+                rule.references().into_iter().filter(|id| seen.insert(id)).filter_map(|id| rules.get(id).copied()),
+            );
+        }
+        false
     }
 
     fn shown(&self) -> Shown {

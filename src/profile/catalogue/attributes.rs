@@ -20,7 +20,7 @@ const RFM_GROUPS: &[&str] = &[
     "prospects",
 ];
 
-const STAGES: &[&str] = &["prospect", "churned", "dormant", "loyal", "high_potential", "nurture_needed"];
+pub(super) const STAGES: &[&str] = &["prospect", "churned", "dormant", "loyal", "high_potential", "nurture_needed"];
 const TIERS: &[&str] = &["high", "medium", "low"];
 const SUBSCRIPTIONS: &[&str] =
     &["active", "cancelled", "expired", "failed", "never_subscribed", "paused", "subscribed"];
@@ -541,7 +541,8 @@ pub(super) fn of_property(name: &str, column: &str, kind: Type) -> Attribute {
         },
         Type::Day | Type::CivilDate => format!("{name} >= -30d"),
         Type::Boolean => format!("{name} = true"),
-        Type::List(_) => format!("{name} CONTAINS 'a'"),
+        Type::List(_) | Type::Elements(_) => format!("{name} CONTAINS 'a'"),
+        Type::Path => format!("{name} = 'a'"),
     };
     let mut property = row(name, kind, &[], "custom property, as landed", &example);
     property.landed = vec![format!("customers.{column}")];

@@ -34,6 +34,10 @@ pub enum Type {
     Boolean,
     /// A list of texts, compared without regard to case; the elements that the project declares, if it does.
     List(Vec<String>),
+    /// A row's list of texts of which any may be the one asked for, compared without regard to case.
+    Elements(Vec<String>),
+    /// A row's path of categories, ` > ` between the levels: a value is each of its prefixes.
+    Path,
 }
 
 /// What a clause can ask of an attribute.
@@ -82,6 +86,22 @@ impl Type {
             Type::Enum(_) | Type::Choice(_) => &[Equal, In, IsNull],
             Type::Boolean => &[Equal, IsNull],
             Type::List(_) => &[Contains, IsNull],
+            Type::Elements(_) => &[Equal, In, Contains, IsNull],
+            Type::Path => &[Equal, In, Contains, StartsWith, IsNull],
+        }
+    }
+
+    /// What a test of such a value looks like.
+    pub(super) fn example(&self) -> &'static str {
+        match self {
+            Type::Integer => ">= 2",
+            Type::Decimal { .. } | Type::Float => ">= 9.95",
+            Type::Text | Type::Enum(_) | Type::Choice(_) | Type::Elements(_) => "= 'text'",
+            Type::Id => "= 1234",
+            Type::Path => "= 'Shoes'",
+            Type::Day | Type::CivilDate => ">= -30d",
+            Type::Boolean => "= true",
+            Type::List(_) => "CONTAINS 'text'",
         }
     }
 
@@ -97,7 +117,8 @@ impl Type {
             Type::Day => "day",
             Type::CivilDate => "date",
             Type::Boolean => "true or false",
-            Type::List(_) => "list",
+            Type::List(_) | Type::Elements(_) => "list",
+            Type::Path => "path",
         }
     }
 
@@ -113,7 +134,8 @@ impl Type {
             Type::Day => "a day",
             Type::CivilDate => "a date",
             Type::Boolean => "true or false",
-            Type::List(_) => "a list",
+            Type::List(_) | Type::Elements(_) => "a list",
+            Type::Path => "a path of categories",
         }
     }
 
@@ -121,7 +143,9 @@ impl Type {
     pub fn values(&self) -> Vec<&str> {
         match self {
             Type::Enum(values) => values.to_vec(),
-            Type::Choice(values) | Type::List(values) => values.iter().map(String::as_str).collect(),
+            Type::Choice(values) | Type::List(values) | Type::Elements(values) => {
+                values.iter().map(String::as_str).collect()
+            }
             _ => Vec::new(),
         }
     }

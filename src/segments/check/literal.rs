@@ -53,17 +53,21 @@ pub(super) fn operand(attribute: &Attribute, literal: &Literal) -> Result<Operan
         }
 
         (Type::Text, Literal::Text(text)) if attribute.folded => Ok(Operand::Text(text.to_lowercase())),
-        (Type::Text | Type::Id, Literal::Text(text)) => Ok(Operand::Text(text.clone())),
-        (Type::Id, Literal::Integer(number)) => Ok(Operand::Text(number.to_string())),
-        (Type::List(options), Literal::Text(text)) => one_of(attribute, text, options.iter().map(String::as_str)),
+        (Type::Text | Type::Id | Type::Path, Literal::Text(text)) => Ok(Operand::Text(text.clone())),
+        (Type::Id | Type::Path, Literal::Integer(number)) => Ok(Operand::Text(number.to_string())),
+        (Type::List(options) | Type::Elements(options), Literal::Text(text)) => {
+            one_of(attribute, text, options.iter().map(String::as_str))
+        }
         (Type::Enum(values), Literal::Text(text)) => one_of(attribute, text, values.iter().copied()),
         (Type::Choice(options), Literal::Text(text)) => one_of(attribute, text, options.iter().map(String::as_str)),
+        (Type::Elements(_), Literal::Integer(number)) => Ok(Operand::Text(number.to_string())),
         (Type::Text | Type::Enum(_) | Type::Choice(_) | Type::List(_), Literal::Integer(number)) => {
             wrong(format!("write it between quotes: `'{number}'`"))
         }
-        (Type::Text | Type::Id | Type::Enum(_) | Type::Choice(_) | Type::List(_), _) => {
-            wrong(format!("write text between quotes: `{}`", attribute.example))
-        }
+        (
+            Type::Text | Type::Id | Type::Path | Type::Enum(_) | Type::Choice(_) | Type::List(_) | Type::Elements(_),
+            _,
+        ) => wrong(format!("write text between quotes: `{}`", attribute.example)),
 
         (Type::Boolean, Literal::Boolean(truth)) => Ok(Operand::Boolean(*truth)),
         (Type::Boolean, _) => wrong(format!("write `{} = true` or `= false`", attribute.name)),

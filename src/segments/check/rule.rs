@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use crate::profile::catalogue::{Attribute, Type};
+use crate::profile::catalogue::{Attribute, Rows, Type};
 use crate::segments::syntax::{Cmp, Date, Decimal};
 
 /// A boolean over one customer as of one day, with names and types resolved.
@@ -21,6 +21,55 @@ pub enum Rule {
     Member(String),
     /// A test of one attribute.
     Test(AttributeTest),
+    /// A test of the customer's rows.
+    Rows(RowsTest),
+    /// A test of the customer's place.
+    Place(PlaceTest),
+}
+
+/// A test of a customer's rows: which are picked, and what is asked of those. Without an aggregate at least one row must
+/// be left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowsTest {
+    /// The function, by its one name.
+    pub function: &'static str,
+    /// Which rows it looks at.
+    pub rows: Rows,
+    /// What a row must satisfy to be picked, by name; `attribute.source` is an expression over the row.
+    pub picks: Vec<AttributeTest>,
+    /// What the picked rows together must satisfy.
+    pub aggregates: Vec<AggregateTest>,
+}
+
+/// A test of all picked rows together. Of no rows the count and every sum are 0, least and largest are missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AggregateTest {
+    /// What is asked about.
+    pub aggregate: Aggregate,
+    /// What is asked; a whole or an exact number.
+    pub test: AttributeTest,
+}
+
+/// What the picked rows come to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aggregate {
+    /// How many there are.
+    Count,
+    /// The sum of an SQL expression over each row, at the test's own scale.
+    Sum(String),
+    /// The least value of one.
+    Min(String),
+    /// The largest value of one.
+    Max(String),
+}
+
+/// A test of how far from a point the customer is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceTest {
+    /// Latitude and longitude of the point in degrees; `None` asks only whether the customer's place is known.
+    pub point: Option<(Decimal, Decimal)>,
+    /// What is asked of the distance; its expression is the distance in kilometres over the length of the unit.
+    pub tests: Vec<AttributeTest>,
 }
 
 /// A test of one attribute.
@@ -110,6 +159,16 @@ pub enum Operand {
     Date(Date),
 }
 
+impl Operand {
+    /// The text, where it is one.
+    pub fn text(&self) -> Option<&String> {
+        match self {
+            Operand::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// A date of a query and the days that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ResolvedDate {
@@ -148,19 +207,36 @@ impl Rule {
         found
     }
 
+    /// The tests of rows, in the order of the query.
+    pub fn row_tests(&self) -> Vec<&RowsTest> {
+        let mut found = Vec::new();
+        self.visit(&mut |rule| {
+            if let Rule::Rows(test) = rule {
+                found.push(test);
+            }
+        });
+        found
+    }
+
     fn visit<'a>(&'a self, visit: &mut impl FnMut(&'a Rule)) {
         visit(self);
         match self {
             Rule::All(parts) | Rule::Any(parts) => parts.iter().for_each(|part| part.visit(visit)),
             Rule::Not(inner) => inner.visit(visit),
-            Rule::Member(_) | Rule::Test(_) => {}
+            Rule::Member(_) | Rule::Test(_) | Rule::Rows(_) | Rule::Place(_) => {}
         }
     }
 
     /// Every comparison with a date, resolved as of `as_of`: `>= -30d` are 31 days with today.
     pub fn dates(&self, as_of: NaiveDate) -> Vec<ResolvedDate> {
         let mut found = Vec::new();
-        for test in self.tests() {
+        let mut tests = Vec::new();
+        self.visit(&mut |rule| match rule {
+            Rule::Test(test) => tests.push((test, String::new())),
+            Rule::Rows(rows) => tests.extend(rows.picks.iter().map(|test| (test, format!("{} ", rows.function)))),
+            _ => {}
+        });
+        for (test, of) in tests {
             let attribute = &test.attribute;
             if !matches!(attribute.kind, Type::Day | Type::CivilDate) {
                 continue;
@@ -168,7 +244,8 @@ impl Rule {
             let mut add = |written: String, from: Option<NaiveDate>, to: Option<NaiveDate>| {
                 let end = to.unwrap_or(as_of);
                 let days = from.map(|from| (end - from).num_days() + 1).filter(|days| *days > 0);
-                found.push(ResolvedDate { attribute: attribute.name.clone(), written, from, to, days });
+                let attribute = format!("{of}{}", attribute.name);
+                found.push(ResolvedDate { attribute, written, from, to, days });
             };
             match &test.predicate {
                 Predicate::Compare { op, value: Operand::Date(date) } | Predicate::Anniversary { op, day: date } => {

@@ -32,7 +32,8 @@ pub(super) fn whole_day(date: Date, scope: Scope) -> Result<NaiveDate> {
     add_days(day, 2).map(|_| day).ok_or_else(off)
 }
 
-fn instant(at: DateTime<Utc>) -> String {
+/// An instant as a literal.
+pub(super) fn instant(at: DateTime<Utc>) -> String {
     // The day before the first day and the day after the last one that can be written have no spelling in SQL.
     let (first, last) = (NaiveDate::MIN.with_year(1), NaiveDate::MAX.with_year(9999));
     let at = match (at.year(), first, last) {
@@ -68,6 +69,15 @@ pub(super) fn compare(column: &str, op: Cmp, date: Date, scope: Scope) -> Result
 /// A column of civil dates compared with a day.
 pub(super) fn compare_civil(column: &str, op: Cmp, date: Date, scope: Scope) -> Result<String> {
     Ok(format!("{column} {} {}", sql_operator(op), civil(whole_day(date, scope)?)))
+}
+
+/// A place on an axis of instants (microseconds) or of civil dates (days since 1970) as a literal; `None` off the calendar.
+pub(super) fn axis_literal(at: i64, is_civil: bool) -> Option<String> {
+    if is_civil {
+        let days = i32::try_from(at).ok()?;
+        return arrow::datatypes::Date32Type::to_naive_date_opt(days).map(civil);
+    }
+    DateTime::from_timestamp_micros(at).map(instant)
 }
 
 pub(super) fn sql_operator(op: Cmp) -> &'static str {

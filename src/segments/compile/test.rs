@@ -25,6 +25,11 @@ pub(super) fn of_column(column: &str, test: &AttributeTest, scope: Scope) -> Res
             let (low, high) = (compare(Cmp::GreaterOrEqual, low)?, compare(Cmp::LessOrEqual, high)?);
             complement(*negated, format!("({low} AND {high})"))
         }
+        // A row that has no value is not outside of a list of values either.
+        Predicate::In { negated, values } if matches!(attribute.kind, Type::Path | Type::Elements(_)) => {
+            let texts: Vec<&String> = values.iter().filter_map(Operand::text).collect();
+            among(column, attribute, if *negated { Cmp::NotEqual } else { Cmp::Equal }, &texts)
+        }
         Predicate::In { negated, values } => complement(*negated, one_of(column, attribute, values, scope)?),
         Predicate::Contains { negated, part } => complement(*negated, contains(column, attribute, part)),
         Predicate::StartsWith { negated, beginning } => {
@@ -32,7 +37,7 @@ pub(super) fn of_column(column: &str, test: &AttributeTest, scope: Scope) -> Res
             complement(*negated, format!("starts_with({column}, {})", text(beginning)))
         }
         // A list without elements is as good as none.
-        Predicate::Missing { negated } if matches!(attribute.kind, Type::List(_)) => {
+        Predicate::Missing { negated } if matches!(attribute.kind, Type::List(_) | Type::Elements(_)) => {
             complement(!negated, format!("(cardinality({column}) > 0)"))
         }
         Predicate::Missing { negated: false } => format!("{column} IS NULL"),
@@ -85,6 +90,7 @@ fn compare(column: &str, attribute: &Attribute, op: Cmp, value: &Operand, scope:
             compare_decimal(column, op, *number, *precision, *scale)
         }
         (Type::Float, Operand::Decimal(number)) => format!("{column} {operator} CAST('{number}' AS DOUBLE)"),
+        (Type::Path | Type::Elements(_), Operand::Text(value)) => among(column, attribute, op, &[value]),
         (Type::Text | Type::Id | Type::Enum(_) | Type::Choice(_), Operand::Text(value)) => {
             format!("{} {operator} {}", folded(column, attribute), text(value))
         }
@@ -143,8 +149,24 @@ fn one_of(column: &str, attribute: &Attribute, values: &[Operand], scope: Scope)
     Ok(format!("({})", join(other, " OR ")))
 }
 
+/// Whether a path has one of the values among its prefixes, or a list among its elements; or none of them. Without a path
+/// and of an empty list neither holds.
+fn among(column: &str, attribute: &Attribute, op: Cmp, values: &[&String]) -> String {
+    let path = attribute.kind == Type::Path;
+    let one = |value: &&String| match path {
+        true => format!("{column} = {} OR starts_with({column}, {})", text(value), text(&format!("{value} > "))),
+        false => contains(column, attribute, value),
+    };
+    let any = format!("({})", join(values.iter().map(one).collect(), " OR "));
+    match (op, path) {
+        (Cmp::Equal, _) => any,
+        (_, true) => format!("(NOT {any})"),
+        (_, false) => format!("(cardinality({column}) > 0 AND NOT {any})"),
+    }
+}
+
 fn contains(column: &str, attribute: &Attribute, part: &str) -> String {
-    if !matches!(attribute.kind, Type::List(_)) {
+    if !matches!(attribute.kind, Type::List(_) | Type::Elements(_)) {
         return format!("contains({}, {})", folded(column, attribute), text(part));
     }
     // No landed element is empty or has the separator.

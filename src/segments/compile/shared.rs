@@ -1,0 +1,412 @@
+//! All segments of a night at once: every distinct test of the profile once, every distinct call of a function once, in
+//! one scan a table; and each segment as a boolean formula over those.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::program::{Call, Key, Lookup, Picker, Program, Spans, Total};
+use super::quote::identifier;
+use super::rows::{self, Family, Joined};
+use super::{Scope, Tables, days, place, quote, reach, standalone, test, unknown};
+use crate::error::{Error, Result};
+use crate::profile::catalogue::{Rows, Source, Type};
+use crate::segments::check::{Aggregate, AttributeTest, Operand, Predicate, RowsTest, Rule};
+use crate::segments::syntax::Cmp;
+
+/// A segment's rules, for the shared statements.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// The segment's id.
+    pub id: &'a str,
+    /// Its rule.
+    pub rule: &'a Rule,
+    /// Its goal's rule.
+    pub goal: Option<&'a Rule>,
+}
+
+/// Everything that the segments of a night ask, each thing once.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shared {
+    /// The statement over the profile: `customer_no`, then one boolean column a test.
+    pub sql: String,
+    /// How many of those columns there are.
+    pub tests: usize,
+    /// The profile columns that are read, beside customer_no.
+    pub profile_columns: BTreeSet<String>,
+    /// The contact columns that are read; the contacts table is needed only if there are any.
+    pub contact_columns: BTreeSet<String>,
+    /// The scans over rows.
+    pub passes: Vec<Pass>,
+    /// Every segment and goal, each after those that it refers to.
+    pub outputs: Vec<Output>,
+}
+
+/// One scan over a table's rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pass {
+    /// The table.
+    pub family: Family,
+    /// The name of the aggregate function that carries the program, in `sql`.
+    pub function: String,
+    /// The statement: one row of one value, which holds the answer to every call.
+    pub sql: String,
+    /// What the aggregate function has to find out.
+    pub program: Program,
+}
+
+/// What a segment or a goal is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// The segment.
+    pub segment: String,
+    /// Whether it is the segment's goal, not its membership.
+    pub goal: bool,
+    /// Who satisfies it.
+    pub formula: Formula,
+}
+
+/// A boolean over sets of customers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Formula {
+    /// All of them.
+    All(Vec<Formula>),
+    /// Any of them.
+    Any(Vec<Formula>),
+    /// The exact complement.
+    Not(Box<Formula>),
+    /// A column of the statement over the profile.
+    Test(usize),
+    /// A call of a pass.
+    Call(usize, usize),
+    /// A segment that comes before.
+    Member(String),
+}
+
+/// Everything that `members` ask.
+///
+/// # Errors
+/// `segment.unknown_segment`, `segment.cycle`, and a date off the calendar.
+pub fn shared(members: &[Member<'_>], scope: Scope, tables: &Tables) -> Result<Shared> {
+    let by_id: BTreeMap<String, &Rule> = members.iter().map(|member| (member.id.to_owned(), member.rule)).collect();
+    let mut builder = Builder {
+        scope,
+        tables,
+        shared: Shared::default(),
+        tests: Vec::new(),
+        known: BTreeMap::new(),
+        scans: BTreeMap::new(),
+    };
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut outputs = Vec::new();
+    for member in members {
+        let order = standalone::in_order(member.rule, &by_id)?;
+        for id in order.into_iter().chain([member.id]) {
+            if let Some((own, rule)) = by_id.get_key_value(id)
+                && done.insert(own)
+            {
+                outputs.push((id.to_owned(), false, builder.formula(rule)?));
+            }
+        }
+    }
+    for member in members {
+        let Some(goal) = member.goal else { continue };
+        if let Some(id) = goal.references().into_iter().find(|id| !by_id.contains_key(*id)) {
+            return Err(unknown(id));
+        }
+        outputs.push((member.id.to_owned(), true, builder.formula(goal)?));
+    }
+    builder.finish(outputs)
+}
+
+struct Builder<'a> {
+    scope: Scope,
+    tables: &'a Tables,
+    shared: Shared,
+    tests: Vec<String>,
+    known: BTreeMap<String, usize>,
+    scans: BTreeMap<Family, Scan>,
+}
+
+impl Builder<'_> {
+    fn formula(&mut self, rule: &Rule) -> Result<Formula> {
+        let all = |builder: &mut Self, parts: &[Rule]| {
+            parts.iter().map(|part| builder.formula(part)).collect::<Result<Vec<_>>>()
+        };
+        Ok(match rule {
+            Rule::All(parts) => Formula::All(all(self, parts)?),
+            Rule::Any(parts) => Formula::Any(all(self, parts)?),
+            Rule::Not(inner) => Formula::Not(Box::new(self.formula(inner)?)),
+            Rule::Member(id) => Formula::Member(id.clone()),
+            Rule::Test(test) => {
+                let sql = self.attribute_test(test)?;
+                self.test(sql)
+            }
+            Rule::Place(place) => {
+                let (latitude, longitude) = (self.column("latitude", true), self.column("longitude", true));
+                let sql = place::sql(place, &latitude, &longitude, self.scope)?;
+                self.test(sql)
+            }
+            Rule::Rows(test) => {
+                let Some(family) = Family::of(test.rows) else {
+                    return Err(Error::internal("segment.misfit", "a function without rows came through the check"));
+                };
+                let scan = self.scans.entry(family).or_default();
+                // The passes are numbered once all are known; until then by their family.
+                Formula::Call(family as usize, scan.call(test, self.scope)?)
+            }
+        })
+    }
+
+    fn test(&mut self, sql: String) -> Formula {
+        let next = self.tests.len();
+        let number = *self.known.entry(sql.clone()).or_insert(next);
+        if number == next {
+            self.tests.push(sql);
+        }
+        Formula::Test(number)
+    }
+
+    fn attribute_test(&mut self, test: &AttributeTest) -> Result<String> {
+        let contact = test.attribute.contact;
+        match &test.attribute.source {
+            Source::Column(column) => test::of_column(&self.column(column, contact), test, self.scope),
+            Source::Spellings(spellings) => {
+                let spelled: Vec<Vec<String>> = spellings
+                    .iter()
+                    .map(|columns| columns.iter().map(|column| self.column(column, contact)).collect())
+                    .collect();
+                test::of_spellings(&spelled, &test.predicate)
+            }
+            Source::Row(_) => Err(Error::internal("segment.misfit", "a fact about rows stands alone")),
+        }
+    }
+
+    fn column(&mut self, name: &str, contact: bool) -> String {
+        let (table, columns) =
+            if contact { ("c", &mut self.shared.contact_columns) } else { ("p", &mut self.shared.profile_columns) };
+        columns.insert(name.to_owned());
+        format!("{table}.{}", identifier(name))
+    }
+
+    fn finish(self, outputs: Vec<(String, bool, Formula)>) -> Result<Shared> {
+        let Self { scope, tables, mut shared, tests, scans, .. } = self;
+        let key = tables.key;
+        let columns: String =
+            tests.iter().enumerate().map(|(number, sql)| format!(",\n  {sql} AS test_{number}")).collect();
+        let profile = identifier(&tables.profile);
+        let from = if shared.contact_columns.is_empty() {
+            format!("{profile} p")
+        } else {
+            format!("{} c RIGHT JOIN {profile} p ON c.{key} = p.{key}", identifier(&tables.contacts))
+        };
+        shared.sql = format!("SELECT p.{key}{columns}\nFROM {from}");
+        shared.tests = tests.len();
+        let mut numbers = BTreeMap::new();
+        for (family, scan) in scans {
+            numbers.insert(family as usize, shared.passes.len());
+            shared.passes.push(scan.pass(family, scope, tables)?);
+        }
+        shared.outputs = outputs
+            .into_iter()
+            .map(|(segment, goal, mut formula)| {
+                formula.number_passes(&numbers);
+                Output { segment, goal, formula }
+            })
+            .collect();
+        Ok(shared)
+    }
+}
+
+impl Formula {
+    fn number_passes(&mut self, numbers: &BTreeMap<usize, usize>) {
+        match self {
+            Formula::All(parts) | Formula::Any(parts) => parts.iter_mut().for_each(|part| part.number_passes(numbers)),
+            Formula::Not(inner) => inner.number_passes(numbers),
+            Formula::Call(pass, _) => *pass = numbers.get(pass).copied().unwrap_or(*pass),
+            Formula::Test(_) | Formula::Member(_) => {}
+        }
+    }
+}
+
+/// What one scan has to find out, as it is gathered.
+#[derive(Debug, Default)]
+struct Scan {
+    axes: Vec<(&'static str, bool)>,
+    keys: Vec<(String, Lookup, BTreeSet<String>)>,
+    flags: Vec<String>,
+    measures: Vec<String>,
+    /// A picker as it is asked for: its axis, its keys with their values, its flags.
+    pickers: Vec<Asked>,
+    calls: Vec<Call>,
+    removals: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    axis: usize,
+    keys: Vec<(usize, Vec<String>)>,
+    flags: Vec<usize>,
+}
+
+/// The place of a thing in a list, which gets it if it lacks it.
+fn place_of<T: PartialEq>(list: &mut Vec<T>, thing: T) -> usize {
+    list.iter().position(|known| *known == thing).unwrap_or_else(|| {
+        list.push(thing);
+        list.len() - 1
+    })
+}
+
+impl Scan {
+    fn call(&mut self, test: &RowsTest, scope: Scope) -> Result<usize> {
+        let axis = rows::axis(test.rows);
+        let mut asked = Asked { axis: place_of(&mut self.axes, axis), keys: Vec::new(), flags: Vec::new() };
+        let mut ranges = vec![(None, None)];
+        if let Some(kind) = rows::event_type(test.rows) {
+            asked.keys.push(self.key("r.type", Lookup::Exact, vec![kind.to_owned()]));
+        }
+        for condition in rows::conditions(test.rows) {
+            asked.flags.push(place_of(&mut self.flags, condition.to_owned()));
+        }
+        self.removals |= rows::needs_removals(test.rows);
+        for pick in &test.picks {
+            let Source::Row(sql) = &pick.attribute.source else { continue };
+            if sql == axis.0 && matches!(pick.attribute.kind, Type::Day | Type::CivilDate) {
+                ranges = reach::intersect(&ranges, &reach::ranges(pick, scope)?);
+            } else if let Some((lookup, values)) = values(pick) {
+                asked.keys.push(self.key(sql, lookup, values));
+            } else {
+                let condition = only_of(test.rows, test::of_column(sql, pick, scope)?);
+                asked.flags.push(place_of(&mut self.flags, condition));
+            }
+        }
+        asked.keys.sort();
+        asked.flags.sort_unstable();
+        let mut asks = Vec::new();
+        for one in &test.aggregates {
+            let kind = &one.test.attribute.kind;
+            let mut measure = |sql: &str| place_of(&mut self.measures, standalone::measure(sql, kind));
+            let total = match &one.aggregate {
+                Aggregate::Count => Total::Count,
+                Aggregate::Sum(sql) => Total::Sum(measure(sql)),
+                Aggregate::Min(sql) => Total::Min(measure(sql)),
+                Aggregate::Max(sql) => Total::Max(measure(sql)),
+            };
+            let scale = if let Type::Decimal { scale, .. } = kind { *scale } else { 0 };
+            asks.push((total, reach::spans(&one.test, scale)?));
+        }
+        let call = Call { picker: place_of(&mut self.pickers, asked), ranges, asks };
+        Ok(place_of(&mut self.calls, call))
+    }
+
+    fn key(&mut self, sql: &str, lookup: Lookup, values: Vec<String>) -> (usize, Vec<String>) {
+        let known = self.keys.iter().position(|(known, how, _)| known == sql && *how == lookup);
+        let place = known.unwrap_or_else(|| {
+            self.keys.push((sql.to_owned(), lookup, BTreeSet::new()));
+            self.keys.len() - 1
+        });
+        if let Some((_, _, all)) = self.keys.get_mut(place) {
+            all.extend(values.iter().cloned());
+        }
+        (place, values)
+    }
+
+    fn pass(self, family: Family, scope: Scope, tables: &Tables) -> Result<Pass> {
+        let codes = |key: usize, values: &[String]| -> Vec<u32> {
+            let all = self.keys.get(key).map(|(_, _, all)| all);
+            let code = |value: &String| all?.iter().position(|known| known == value)?.try_into().ok();
+            let mut codes: Vec<u32> = values.iter().filter_map(code).collect();
+            codes.sort_unstable();
+            codes.dedup();
+            codes
+        };
+        let pickers = self.pickers.iter().map(|asked| Picker {
+            axis: asked.axis,
+            keys: asked.keys.iter().map(|(key, values)| (*key, codes(*key, values))).collect(),
+            flags: asked.flags.clone(),
+        });
+        let program = Program {
+            axes: self.axes.len(),
+            keys: self
+                .keys
+                .iter()
+                .map(|(_, lookup, values)| Key { lookup: *lookup, values: values.iter().cloned().collect() })
+                .collect(),
+            kind: self.keys.iter().position(|(sql, _, _)| sql == "r.type"),
+            flags: self.flags.len(),
+            measures: self.measures.len(),
+            pickers: pickers.collect(),
+            calls: self.calls.clone(),
+        };
+        let columns: Vec<&str> = (self.axes.iter().map(|(sql, _)| *sql))
+            .chain(self.keys.iter().map(|(sql, _, _)| sql.as_str()))
+            .chain(self.flags.iter().map(String::as_str))
+            .chain(self.measures.iter().map(String::as_str))
+            .collect();
+        let joined = Joined { removals: self.removals, ..Joined::for_sql(columns.iter().copied()) };
+        let function = format!("segment_calls_{}", family.name());
+        let from = rows::from(family, joined, tables, scope);
+        let kept = self.kept(&program);
+        let sql = format!("SELECT {function}(r.{}, {}) AS answers\nFROM {from}{kept}", tables.key, columns.join(", "));
+        Ok(Pass { family, function, sql, program })
+    }
+
+    /// What no picker wants need not be read: WHERE the days and types that some call asks about.
+    fn kept(&self, program: &Program) -> String {
+        let mut conditions = Vec::new();
+        if let [(axis, civil)] = self.axes.as_slice() {
+            if let Some(first) = program.since()
+                && let Some(literal) = days::axis_literal(first, *civil)
+            {
+                conditions.push(format!("{axis} >= {literal}"));
+            }
+        }
+        let kind = self.keys.iter().position(|(sql, lookup, _)| sql == "r.type" && *lookup == Lookup::Exact);
+        let all_typed = |kind: usize| self.pickers.iter().all(|asked| asked.keys.iter().any(|(key, _)| *key == kind));
+        if let Some(kind) = kind.filter(|kind| all_typed(*kind))
+            && let Some((_, _, values)) = self.keys.get(kind)
+        {
+            let list: Vec<String> = values.iter().map(|value| quote::text(value)).collect();
+            conditions.push(format!("r.type IN ({})", list.join(", ")));
+        }
+        if conditions.is_empty() { String::new() } else { format!("\nWHERE {}", conditions.join(" AND ")) }
+    }
+}
+
+/// The values of which one must be the row's, where a test is an equality that can be looked up.
+fn values(pick: &AttributeTest) -> Option<(Lookup, Vec<String>)> {
+    let lookup = match pick.attribute.kind {
+        Type::Text | Type::Id | Type::Enum(_) => Lookup::Exact,
+        Type::Path => Lookup::Path,
+        Type::Elements(_) => Lookup::Elements,
+        _ => return None,
+    };
+    let text = |operand: &Operand| match operand {
+        Operand::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    let mut values = match &pick.predicate {
+        Predicate::Compare { op: Cmp::Equal, value } => vec![text(value)?],
+        Predicate::In { negated: false, values } => values.iter().map(text).collect::<Option<_>>()?,
+        Predicate::Contains { negated: false, part } if lookup == Lookup::Elements => vec![part.clone()],
+        _ => return None,
+    };
+    values.sort();
+    values.dedup();
+    Some((lookup, values))
+}
+
+/// A condition that is looked at for events of the function's own type only.
+fn only_of(rows: Rows, condition: String) -> String {
+    match rows::type_condition(rows) {
+        Some(kind) => format!("CASE WHEN {kind} THEN {condition} END"),
+        None => condition,
+    }
+}
+
+/// Nothing is asked of rows that are not there: whether a call holds without any.
+pub(crate) fn holds_without_rows(asks: &[(Total, Spans)]) -> bool {
+    !asks.is_empty()
+        && asks.iter().all(|(total, spans)| match total {
+            Total::Count | Total::Sum(_) => spans.contains(Some(0)),
+            Total::Min(_) | Total::Max(_) => spans.contains(None),
+        })
+}

@@ -1,0 +1,325 @@
+//! What a scan has found so far for one picker: who, on which days, and what their rows come to.
+//!
+//! A picker's calls name days; the ends of all their ranges cut the axis into *stretches*, and what is found is kept by
+//! customer and stretch. However many calls differ only in their days and thresholds, a row is one entry. Memory follows
+//! the customers that were found: compressed bitmaps where only existence is asked, and where counts are asked, a map that
+//! becomes a plain array once that is smaller.
+
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+
+use crate::segments::compile::program::{Call, Total};
+
+/// A set of customers that many rows are added to, one at a time.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Gathering {
+    bitmap: RoaringBitmap,
+    pending: Vec<u32>,
+}
+
+/// Customers that are held back before they are sorted into the bitmap.
+const PENDING: usize = 4096;
+
+impl Gathering {
+    fn add(&mut self, customer: u32) {
+        self.pending.push(customer);
+        if self.pending.len() >= PENDING {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.pending.sort_unstable();
+        self.pending.dedup();
+        // A sorted list without repetitions cannot be refused.
+        if let Ok(part) = RoaringBitmap::from_sorted_iter(self.pending.drain(..)) {
+            self.bitmap |= part;
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.bitmap.serialized_size() + self.pending.capacity() * size_of::<u32>()
+    }
+}
+
+/// How a picker's calls cut the axis, and what they ask.
+#[derive(Debug)]
+pub(super) struct Stretches {
+    /// Where one stretch ends and the next begins, in order.
+    ends: Vec<i64>,
+    /// Whether some call asks about the stretch.
+    asked: Vec<bool>,
+    /// For each of the picker's calls its number, and the stretches that are in its days.
+    pub(super) calls: Vec<(usize, Vec<bool>)>,
+    /// The totals beside the count that some call asks about.
+    pub(super) totals: Vec<Total>,
+    /// The largest count that is told from the next; `None` where only existence is asked.
+    cap: Option<u32>,
+}
+
+impl Stretches {
+    /// Those of the calls of one picker.
+    pub(super) fn of(picker: usize, calls: &[Call]) -> Self {
+        let own: Vec<(usize, &Call)> = calls.iter().enumerate().filter(|(_, call)| call.picker == picker).collect();
+        let mut ends: Vec<i64> = own
+            .iter()
+            .flat_map(|(_, call)| call.ranges.iter().flat_map(|(low, high)| [*low, *high]))
+            .flatten()
+            .collect();
+        ends.sort_unstable();
+        ends.dedup();
+        // A stretch is wholly in a range or wholly outside: its first instant decides.
+        let first =
+            |stretch: usize| stretch.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(i64::MIN);
+        let within = |call: &Call| -> Vec<bool> {
+            (0..=ends.len())
+                .map(|stretch| {
+                    let at = first(stretch);
+                    call.ranges
+                        .iter()
+                        .any(|(low, high)| low.is_none_or(|low| low <= at) && high.is_none_or(|high| at < high))
+                })
+                .collect()
+        };
+        let calls: Vec<(usize, Vec<bool>)> = own.iter().map(|(number, call)| (*number, within(call))).collect();
+        let asked = (0..=ends.len()).map(|stretch| calls.iter().any(|(_, within)| within.get(stretch) == Some(&true)));
+        let asked = asked.collect();
+        let mut totals: Vec<Total> = own
+            .iter()
+            .flat_map(|(_, call)| &call.asks)
+            .map(|(total, _)| *total)
+            .filter(|total| *total != Total::Count)
+            .collect();
+        totals.sort_unstable();
+        totals.dedup();
+        let cap = own
+            .iter()
+            .flat_map(|(_, call)| &call.asks)
+            .filter(|(total, _)| *total == Total::Count)
+            .map(|(_, spans)| u32::try_from(spans.last_difference()).unwrap_or(u32::MAX))
+            .max()
+            .unwrap_or(0);
+        // A count of one tells rows from no rows.
+        let cap = (cap > 0 || !totals.is_empty()).then_some(cap.saturating_add(1));
+        Self { ends, asked, calls, totals, cap }
+    }
+
+    /// The stretch of an instant, if some call asks about it.
+    pub(super) fn at(&self, at: i64) -> Option<usize> {
+        let stretch = self.ends.partition_point(|end| *end <= at);
+        (self.asked.get(stretch) == Some(&true)).then_some(stretch)
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len() + 1
+    }
+}
+
+/// A customer and a stretch in one number, customers first.
+fn entry(customer: u32, stretch: usize) -> u64 {
+    (u64::from(customer) << 32) | stretch as u64
+}
+
+fn customer_of(entry: u64) -> (u32, usize) {
+    ((entry >> 32) as u32, (entry & u64::from(u32::MAX)) as usize)
+}
+
+/// What was found for one picker.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Who has a row, by stretch.
+    Exists(Vec<Gathering>),
+    /// How many rows, few customers; never more than the cap.
+    Counts(HashMap<u64, u32>),
+    /// How many rows, many customers: by customer, then stretch; at most 255 are told apart.
+    ManyCounts(Vec<u8>),
+    /// How many rows, and what they come to: by entry its place in the lists.
+    Totals {
+        /// Entry → place.
+        places: HashMap<u64, u32>,
+        /// Rows, by place.
+        counts: Vec<u32>,
+        /// The totals, so many a place.
+        totals: Vec<i128>,
+    },
+}
+
+/// Rows of one customer on one stretch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) customer: u32,
+    pub(super) stretch: usize,
+    pub(super) count: u32,
+    pub(super) totals: Vec<i128>,
+}
+
+/// What a total is of no row. Sums begin at 0; no decimal of 38 digits is as large as these ends.
+pub(super) fn nothing(total: Total) -> i128 {
+    match total {
+        Total::Count | Total::Sum(_) => 0,
+        Total::Min(_) => i128::MAX,
+        Total::Max(_) => i128::MIN,
+    }
+}
+
+/// Two parts of a total together.
+pub(super) fn together(total: Total, one: i128, other: i128) -> i128 {
+    match total {
+        Total::Count | Total::Sum(_) => one.saturating_add(other),
+        Total::Min(_) => one.min(other),
+        Total::Max(_) => one.max(other),
+    }
+}
+
+/// Bytes of an entry in a map, its empty places included.
+const MAP_ENTRY: usize = 24;
+
+impl Found {
+    pub(super) fn new(stretches: &Stretches) -> Self {
+        match (stretches.cap, stretches.totals.is_empty()) {
+            (None, _) => Found::Exists(vec![Gathering::default(); stretches.len()]),
+            (Some(_), true) => Found::Counts(HashMap::new()),
+            (Some(_), false) => Found::Totals { places: HashMap::new(), counts: Vec::new(), totals: Vec::new() },
+        }
+    }
+
+    /// Adds `count` rows of a customer on a stretch; `values` are the totals of those rows, in the stretches' order.
+    pub(super) fn add(
+        &mut self,
+        stretches: &Stretches,
+        customer: u32,
+        stretch: usize,
+        count: u32,
+        values: impl Iterator<Item = i128>,
+    ) {
+        match self {
+            Found::Exists(by_stretch) => {
+                if let Some(gathering) = by_stretch.get_mut(stretch) {
+                    gathering.add(customer);
+                }
+            }
+            Found::Counts(counts) => {
+                let cap = stretches.cap.unwrap_or(1);
+                let before = counts.len();
+                let known = counts.entry(entry(customer, stretch)).or_default();
+                *known = known.saturating_add(count).min(cap);
+                // Looked at when the map has doubled, so that looking costs a constant a row.
+                let grown = counts.len() > before && counts.len().is_power_of_two() && counts.len() >= 1024;
+                if grown && cap <= u32::from(u8::MAX) {
+                    self.flatten(stretches.len());
+                }
+            }
+            Found::ManyCounts(counts) => {
+                let place = customer as usize * stretches.len() + stretch;
+                if place >= counts.len() {
+                    // By half again, so that growing costs a constant a row.
+                    counts.resize((place + 1).max(counts.len() + counts.len() / 2), 0);
+                }
+                let cap = stretches.cap.unwrap_or(1);
+                if let Some(known) = counts.get_mut(place) {
+                    let sum = u32::from(*known).saturating_add(count).min(cap);
+                    *known = u8::try_from(sum).unwrap_or(u8::MAX);
+                }
+            }
+            Found::Totals { places, counts, totals } => {
+                let width = stretches.totals.len();
+                let next = counts.len();
+                let place = *places.entry(entry(customer, stretch)).or_insert(u32::try_from(next).unwrap_or(u32::MAX));
+                let place = place as usize;
+                if place == next {
+                    counts.push(0);
+                    totals.extend(stretches.totals.iter().map(|total| nothing(*total)));
+                }
+                if let Some(known) = counts.get_mut(place) {
+                    *known = known.saturating_add(count);
+                }
+                let known = totals.get_mut(place * width..(place + 1) * width).unwrap_or_default();
+                for ((known, value), total) in known.iter_mut().zip(values).zip(&stretches.totals) {
+                    *known = together(*total, *known, value);
+                }
+            }
+        }
+    }
+
+    /// Turns a map of counts into an array, where the array is smaller.
+    fn flatten(&mut self, stretches: usize) {
+        let Found::Counts(counts) = self else { return };
+        let customers = counts.keys().map(|entry| customer_of(*entry).0).max().map_or(0, |last| last as usize + 1);
+        if counts.len() * MAP_ENTRY < customers * stretches {
+            return;
+        }
+        let mut many = vec![0_u8; customers * stretches];
+        for (entry, count) in counts.drain() {
+            let (customer, stretch) = customer_of(entry);
+            if let Some(place) = many.get_mut(customer as usize * stretches + stretch) {
+                *place = u8::try_from(count).unwrap_or(u8::MAX);
+            }
+        }
+        *self = Found::ManyCounts(many);
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Found::Exists(by_stretch) => by_stretch.iter().map(Gathering::bytes).sum(),
+            Found::Counts(counts) => counts.capacity() * MAP_ENTRY,
+            Found::ManyCounts(counts) => counts.capacity(),
+            Found::Totals { places, counts, totals } => {
+                places.capacity() * MAP_ENTRY + counts.capacity() * 4 + totals.capacity() * 16
+            }
+        }
+    }
+
+    /// Who has a row, by stretch; `None` where more than that was asked.
+    pub(super) fn existing(&mut self) -> Option<Vec<RoaringBitmap>> {
+        let Found::Exists(by_stretch) = self else { return None };
+        by_stretch.iter_mut().for_each(Gathering::settle);
+        Some(by_stretch.iter_mut().map(|gathering| std::mem::take(&mut gathering.bitmap)).collect())
+    }
+
+    /// Adds customers who have a row on a stretch.
+    pub(super) fn add_existing(&mut self, stretch: usize, customers: &RoaringBitmap) {
+        if let Found::Exists(by_stretch) = self
+            && let Some(gathering) = by_stretch.get_mut(stretch)
+        {
+            gathering.bitmap |= customers;
+        }
+    }
+
+    /// Every entry, by customer and then stretch.
+    pub(super) fn entries(&self, stretches: &Stretches) -> Box<dyn Iterator<Item = Entry> + '_> {
+        let plain = |(entry, count): (u64, u32)| {
+            let (customer, stretch) = customer_of(entry);
+            Entry { customer, stretch, count, totals: Vec::new() }
+        };
+        match self {
+            Found::Exists(_) => Box::new(std::iter::empty()),
+            Found::Counts(counts) => {
+                let mut all: Vec<(u64, u32)> = counts.iter().map(|(entry, count)| (*entry, *count)).collect();
+                all.sort_unstable();
+                Box::new(all.into_iter().map(plain))
+            }
+            Found::ManyCounts(counts) => {
+                let width = stretches.len();
+                let some = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+                Box::new(some.map(move |(place, count)| Entry {
+                    customer: u32::try_from(place / width).unwrap_or(u32::MAX),
+                    stretch: place % width,
+                    count: u32::from(*count),
+                    totals: Vec::new(),
+                }))
+            }
+            Found::Totals { places, counts, totals } => {
+                let width = stretches.totals.len();
+                let mut all: Vec<(u64, u32)> = places.iter().map(|(entry, place)| (*entry, *place)).collect();
+                all.sort_unstable();
+                Box::new(all.into_iter().map(move |(entry, place)| {
+                    let place = place as usize;
+                    let (customer, stretch) = customer_of(entry);
+                    let own = totals.get(place * width..(place + 1) * width).unwrap_or_default().to_vec();
+                    Entry { customer, stretch, count: counts.get(place).copied().unwrap_or(0), totals: own }
+                }))
+            }
+        }
+    }
+}
