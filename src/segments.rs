@@ -11,6 +11,8 @@ pub mod compile;
 pub mod definition;
 /// All segments of a night in one pass over the profile.
 pub mod evaluate;
+/// How much segments have in common.
+pub mod overlap;
 /// From a query's text to its tree, and back.
 pub mod syntax;
 

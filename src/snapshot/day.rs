@@ -194,6 +194,8 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     written += writing.write("lifecycle_transitions", transitions.execute_stream().await?).await?;
     written += writing.write("lifecycle_models", rows::stream(model.schema(), std::iter::once(Ok(model)))).await?;
     written += writing.write("segments", rows::definitions(&compared.definitions)?).await?;
+    let sets: Vec<_> = computed.segments.iter().map(|segment| (segment.id.as_str(), &segment.members)).collect();
+    written += writing.write("segment_overlap", rows::overlaps(&sets)?).await?;
     let members = computed.segments.iter().map(|segment| (segment.id.clone(), segment.members.clone())).collect();
     written += writing.write("segment_members", rows::members(members, Arc::clone(&people))).await?;
     let previous = before.as_ref().map(|(day, _)| day.as_of);
