@@ -46,6 +46,7 @@ impl Project {
         functions.push(profile::guest_id_function(&key));
         let limits = Limits { memory: settings.engine.memory_limit, threads: settings.engine.threads, spill: None };
         let engine = Engine::new(limits, functions, Some(settings.root.join("sql")))?;
+        let engine = engine.with_aggregate(profile::favorite_function());
         lake.register(engine.runtime());
         let mut sources = Vec::new();
         for table in Table::ALL {
@@ -140,6 +141,7 @@ impl Project {
             exclude,
             ignore_renewals: settings.lifecycle.recurring == Recurring::Ignore,
             contact_fields: contact.collect(),
+            event_columns: None,
         }
     }
 }
