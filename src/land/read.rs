@@ -251,7 +251,9 @@ fn dates(values: &ArrayRef, zone: Zone) -> Result<ArrayRef> {
             let mut out = Date32Builder::with_capacity(values.len());
             for value in &texts(values)? {
                 let day = value.and_then(|text| {
-                    let day = text.get(..10).filter(|_| text.len() == 10 || text.as_bytes().get(10) == Some(&b'T'));
+                    // RFC 3339 lets a blank stand between date and time.
+                    let ends = |byte: Option<&u8>| matches!(byte, None | Some(b'T' | b't' | b' '));
+                    let day = text.get(..10).filter(|_| ends(text.as_bytes().get(10)));
                     day.and_then(|day| NaiveDate::parse_from_str(day, "%Y-%m-%d").ok())
                 });
                 out.append_option(day.map(Date32Type::from_naive_date));

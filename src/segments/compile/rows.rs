@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_the_rows_only() {
-        let sql = "coalesce(r.category, product.product_category) = 'r.no' AND r.\"Odd \"\" name\" > 1 OR other.r.x IS NULL";
+        let sql =
+            "coalesce(r.category, product.product_category) = 'r.no' AND r.\"Odd \"\" name\" > 1 OR other.r.x IS NULL";
         assert_eq!(columns(sql).into_iter().collect::<Vec<_>>(), ["Odd \" name", "category"]);
         assert_eq!(columns("r.returned_at, r.ordered_at").len(), 2);
     }

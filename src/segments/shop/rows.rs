@@ -189,8 +189,8 @@ fn history() -> Vec<(&'static str, RecordBatch)> {
 
 pub(super) fn tables() -> Vec<(&'static str, RecordBatch)> {
     let mut all = vec![
-        ("segment_orders", orders()),
-        ("segment_order_items", order_items()),
+        ("orders", orders()),
+        ("order_items", order_items()),
         ("events_owned", events()),
         ("landed_products", products()),
     ];
