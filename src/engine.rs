@@ -114,7 +114,13 @@ impl Engine {
     /// is held in memory, whatever the planner guesses of either side's size.
     pub fn night_session(&self) -> SessionContext {
         let session = self.session();
-        session.state_ref().write().config_mut().options_mut().optimizer.join_reordering = false;
+        let state = session.state_ref();
+        let mut state = state.write();
+        let optimizer = &mut state.config_mut().options_mut().optimizer;
+        optimizer.join_reordering = false;
+        // Files come in as many parts as there are threads; to deal out batches anew only costs a second merge.
+        optimizer.enable_round_robin_repartition = false;
+        drop(state);
         session
     }
 

@@ -213,7 +213,8 @@ async fn view(session: &SessionContext, name: &str, sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the hashes of what has to be settled as the session's table `suspects_<name>`.
+/// Keeps the hashes of what has to be settled as the session's table `suspects_<name>`, with that of missing ids, whose rows
+/// are no use either.
 async fn keep_suspects(
     engine: &Engine,
     session: &SessionContext,
@@ -221,8 +222,8 @@ async fn keep_suspects(
     survey: &Survey,
 ) -> Result<Materialized> {
     let schema = Arc::new(Schema::new(vec![Field::new("h", DataType::UInt64, false)]));
-    let batches = survey
-        .suspects
+    let hashes: Vec<u64> = survey.null_keys.then_some(0).into_iter().chain(survey.suspects.iter().copied()).collect();
+    let batches = hashes
         .chunks(crate::engine::BATCH_ROWS)
         .map(|chunk| {
             let hashes: UInt64Array = chunk.iter().copied().collect();
@@ -268,8 +269,8 @@ async fn versions(
         engine.materialize(session, "resubscribed", frame, false).await?;
     }
     Ok(format!(
-        "SELECT {list} FROM (SELECT p.* FROM suspects_{table} s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.{key}) = s.h \
-         WHERE p.{key} IS NOT NULL) UNION ALL SELECT {list} FROM settled_{table}"
+        "SELECT {list} FROM (SELECT p.* FROM suspects_{table} s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.{key}) = s.h) \
+         UNION ALL SELECT {list} FROM settled_{table}"
     ))
 }
 
@@ -342,8 +343,8 @@ async fn line_sets(
     );
     keep_winners(engine, session, shape, &winners, options).await?;
     Ok(format!(
-        "SELECT {list} FROM (SELECT p.* FROM suspects_order_items s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.order_id) = s.h \
-         WHERE p.order_id IS NOT NULL AND p.product_id IS NOT NULL) UNION ALL SELECT {list} FROM settled_order_items"
+        "SELECT {list} FROM (SELECT p.* FROM suspects_order_items s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.order_id) = s.h) \
+         UNION ALL SELECT {list} FROM settled_order_items"
     ))
 }
 

@@ -112,7 +112,7 @@ async fn one_pass(
     let mut suspects = Vec::new();
     let items = shape.table == Table::OrderItems;
     let hash =
-        key_of(shape.table).map_or_else(|| "CAST(NULL AS BIGINT UNSIGNED)".to_owned(), |key| format!("id_hash({key})"));
+        key_of(shape.table).map_or_else(|| "CAST(0 AS BIGINT UNSIGNED)".to_owned(), |key| format!("id_hash({key})"));
     let extra = if items { ", _version, line" } else { "" };
     for group in shape.flagged_sql(options) {
         let sql = format!("SELECT {hash} AS h, _is_faulty, _file, _row{extra} FROM ({group})");
@@ -164,34 +164,34 @@ impl Found {
         let file = batch.column(2).as_primitive::<Int32Type>();
         let row_number = batch.column(3).as_primitive::<Int64Type>();
         let place = |row: usize| Place::new(file.value(row), row_number.value(row));
-        let hashes = batch.column(0).as_primitive_opt::<UInt64Type>();
-        let of_this_pass = |hash: u64| hash % passes == pass;
+        // The hash of no id is 0.
+        let hashes = batch.column(0).as_primitive::<UInt64Type>().values();
+        let is_surveyed = |row: &usize| hashes[*row] != 0 && hashes[*row] % passes == pass;
+        let rows = batch.num_rows();
         if faulty.true_count() > 0 {
-            for row in (0..batch.num_rows()).filter(|row| faulty.is_valid(*row) && faulty.value(*row)) {
+            for row in (0..rows).filter(|row| faulty.is_valid(*row) && faulty.value(*row)) {
                 self.faulty.push(place(row));
-                let hash = hashes.filter(|hashes| hashes.is_valid(row)).map(|hashes| hashes.value(row));
-                self.suspects.extend(hash.filter(|hash| of_this_pass(*hash)));
+                self.suspects.extend(is_surveyed(&row).then_some(hashes[row]));
             }
         }
-        let Some(hashes) = hashes else { return };
-        self.null_keys |= hashes.null_count() > 0;
-        let rows = batch.num_rows();
+        let lacks_ids = hashes.contains(&0);
+        self.null_keys |= lacks_ids;
         let follow = rows > 0
             && file.values().first() == file.values().last()
             && row_number.values().windows(2).all(|pair| pair[1] == pair[0] + 1);
-        if follow && passes == 1 && hashes.null_count() == 0 {
-            self.ids.extend(hashes.values(), place(0));
+        if follow && passes == 1 && !lacks_ids {
+            self.ids.extend(hashes, place(0));
         } else {
-            for row in (0..rows).filter(|row| hashes.is_valid(*row) && of_this_pass(hashes.value(*row))) {
-                self.ids.push(hashes.value(row), place(row));
+            for row in (0..rows).filter(is_surveyed) {
+                self.ids.push(hashes[row], place(row));
             }
         }
         if items {
             let version = batch.column(4).as_primitive::<TimestampMicrosecondType>();
             let line = batch.column(5).as_primitive::<Int64Type>();
-            for row in (0..rows).filter(|row| hashes.is_valid(*row) && of_this_pass(hashes.value(*row))) {
+            for row in (0..rows).filter(is_surveyed) {
                 self.lines.push(Seen {
-                    hash: hashes.value(row),
+                    hash: hashes[row],
                     version: if version.is_valid(row) { version.value(row) } else { i64::MIN },
                     line: if line.is_valid(row) { line.value(row).cast_unsigned() } else { u64::MAX },
                 });

@@ -408,7 +408,7 @@ async fn faulty_rows_go_to_rejects_with_their_place() {
     );
     assert_eq!(day.rejects(Table::Suppressions), ["part.parquet|0|-|channel|unknown_value|pigeon"]);
     assert_eq!(day.landed.table(Table::Orders).rejected(), 10);
-    assert_eq!(day.profile("customer_id, number_of_orders, items_bought").await, ["c1|1|1"]);
+    assert_eq!(day.profile("customer_id, number_of_orders, items_bought").await, ["c1|1|1", "c3|0|0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
