@@ -6,10 +6,11 @@ use std::sync::LazyLock;
 
 use alluvial::calendar::{Zone, parse_date};
 use alluvial::diagnostic::{Diagnostic, Severity, line_and_column};
-use alluvial::error::Kind;
+use alluvial::error::{Error, Kind};
 use alluvial::profile::catalogue::{Catalogue, Field, FieldKind, Property};
+use alluvial::schema::landed::{Reading, Table};
 use alluvial::segments::check::{Context, Rule, check};
-use alluvial::segments::compile::{Member, Scope, Tables, shared, standalone_sql};
+use alluvial::segments::compile::{Formula, Member, Scope, Shared, Tables, shared, standalone_sql};
 use alluvial::segments::syntax::{self, Expr, MAX_CHARACTERS, from_json, to_json};
 use arrow::datatypes::{DataType, Field as Column, TimeUnit};
 use datafusion::sql::parser::DFParser;
@@ -51,10 +52,16 @@ pub fn compile(text: &str) {
         );
         let Some(rule) = checked.rule.filter(|_| !parsed.has_errors()) else { continue };
         let others: BTreeMap<String, &Rule> = shop.rules.iter().map(|(id, rule)| (id.clone(), rule)).collect();
-        statement(standalone_sql(&rule, &others, shop.scope, &Tables::default()));
+        match standalone_sql(&rule, &others, shop.scope, &Tables::default()) {
+            Ok(sql) => statement(&sql),
+            Err(error) => told(&error),
+        }
         let others = others.iter().map(|(id, rule)| Member { id, rule, goal: None });
         let members: Vec<Member<'_>> = others.chain([Member { id: "it", rule: &rule, goal: Some(&rule) }]).collect();
-        statement(shared(&members, shop.scope, &Tables::of_the_night()).map(|shared| shared.sql));
+        match shared(&members, shop.scope, &Tables::of_the_night()) {
+            Ok(shared) => together(&shared),
+            Err(error) => told(&error),
+        }
     }
 }
 
@@ -98,15 +105,43 @@ fn has_faulty(expr: &Expr) -> bool {
     }
 }
 
-fn statement(sql: alluvial::error::Result<String>) {
-    match sql {
-        Ok(sql) => match DFParser::parse_sql(&sql) {
-            Ok(statements) => assert_eq!(statements.len(), 1, "{sql}"),
-            Err(error) => panic!("{error}\n{sql}"),
-        },
-        // A date off the calendar is the writer's fault, and told as such.
-        Err(error) => assert_eq!(error.kind(), Kind::Definition, "{error}"),
+/// Every scan is a statement, and every formula is made of what the scans find out.
+fn together(shared: &Shared) {
+    statement(&shared.sql);
+    shared.passes.iter().for_each(|pass| statement(&pass.sql));
+    for output in &shared.outputs {
+        let mut parts = vec![&output.formula];
+        while let Some(part) = parts.pop() {
+            match part {
+                Formula::All(inner) | Formula::Any(inner) => parts.extend(inner),
+                Formula::Not(inner) => parts.push(inner),
+                Formula::Test(test) => assert!(*test < shared.tests, "there is no test {test}"),
+                Formula::Call(pass, call) => {
+                    let calls = shared.passes.get(*pass).map_or(0, |pass| pass.program.calls.len());
+                    assert!(*call < calls, "there is no call {call} in pass {pass}");
+                }
+                Formula::Member(id) => {
+                    let before = shared.outputs.iter().take_while(|other| !std::ptr::eq(*other, output));
+                    assert!(
+                        before.into_iter().any(|other| other.segment == *id && !other.goal),
+                        "`{id}` comes too late"
+                    );
+                }
+            }
+        }
     }
+}
+
+fn statement(sql: &str) {
+    match DFParser::parse_sql(sql) {
+        Ok(statements) => assert_eq!(statements.len(), 1, "{sql}"),
+        Err(error) => panic!("{error}\n{sql}"),
+    }
+}
+
+/// A date off the calendar is the writer's fault, and told as such.
+fn told(error: &Error) {
+    assert_eq!(error.kind(), Kind::Definition, "{error}");
 }
 
 /// What queries are compiled against.
@@ -139,7 +174,14 @@ fn shop(zone: &str, as_of: &str) -> Shop {
     ]
     .map(|(name, data_type)| Property { name: name.to_owned(), data_type });
     let tier = Field { kind: Some(FieldKind::Choice), options: vec!["Gold".into(), "it's".into()], ..Field::default() };
-    let catalogue = Catalogue::new(&properties, &BTreeMap::from([("tier".to_owned(), tier)]), None);
+    let columns = |all: &[(&str, Reading)]| all.iter().map(|(name, reading)| ((*name).to_owned(), *reading)).collect();
+    let rows = [
+        (Table::Orders, columns(&[("gift", Reading::Boolean), ("weight", Reading::Float), ("date", Reading::Date)])),
+        (Table::OrderItems, columns(&[("colours", Reading::List), ("it's", Reading::Text)])),
+        (Table::Events, columns(&[("score", Reading::Integer), ("payload", Reading::Json)])),
+    ];
+    let catalogue =
+        Catalogue::new(&properties, &BTreeMap::from([("tier".to_owned(), tier)]), None).with_row_columns(rows.into());
     let known = [("vip", true), ("win-back", true), ("old", false)].map(|(id, active)| (id.to_owned(), active)).into();
     let rule = |query: &str| {
         let checked =
@@ -148,7 +190,7 @@ fn shop(zone: &str, as_of: &str) -> Shop {
     };
     let rules = BTreeMap::from([
         ("vip".to_owned(), rule("amount_spent > 5000 AND email CONTAINS '@'")),
-        ("win-back".to_owned(), rule("last_order_date < -180d AND NOT segment('vip')")),
+        ("win-back".to_owned(), rule("orders_placed NOT MATCHES (date >= -180d) AND NOT segment('vip')")),
     ]);
     Shop { catalogue, known, rules, scope }
 }
