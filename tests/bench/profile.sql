@@ -2,7 +2,8 @@
 -- measures Alluvial against. Every column of the contract's chapter 3 but the model-based ones.
 --
 -- The variables `landing`, `as_of` and `currency` are set before, and the session's TimeZone is the shop's, so that a
--- date is a local day. Statements are run one by one; the last one is the profile.
+-- date is a local day. Statements are run one by one; the last one is the profile. A comment `/*NAME*/` is where
+-- `segments.py` asks for more columns of that table.
 
 SET VARIABLE cutoff = (getvariable('as_of')::DATE + 1)::TIMESTAMPTZ;
 SET VARIABLE days_30 = (getvariable('as_of')::DATE - 29)::TIMESTAMPTZ;
@@ -88,7 +89,7 @@ SELECT order_id, ordered_at, updated_at, total, discount, refunded, refunded_at,
        nullif(upper(currency), getvariable('currency')) AS foreign_currency,
        nullif(lower(trim(email)), '') AS email, nullif(trim(phone), '') AS phone,
        nullif(nullif(trim(customer_id), ''), '0') AS customer_id,
-       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at
+       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at /*order_versions*/
 FROM read_parquet(getvariable('landing') || '/orders/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE order_id IS NOT NULL AND total >= 0 AND ordered_at < getvariable('cutoff')
   AND meaning IS NOT NULL AND (foreign_currency IS NULL OR foreign_currency IN (SELECT currency FROM rates));
@@ -135,7 +136,7 @@ money AS (
 )
 SELECT o.order_id, o.ordered_at, o.ordered_on, o.status, o.status IN ('paid', 'refunded', 'partially_refunded') AS is_counted,
        o.total_here - o.refunded_here AS net_amount, o.discount_here AS discount, o.refunded_here AS refunded, coalesce(len(o.coupon_codes), 0) AS coupons,
-       coalesce(r.root, o.customer_id, e.customer_id, p.customer_id, 'guest:' || coalesce(o.email, o.phone)) AS customer_id
+       coalesce(r.root, o.customer_id, e.customer_id, p.customer_id, 'guest:' || coalesce(o.email, o.phone)) AS customer_id /*orders*/
 FROM money o
 LEFT JOIN roots r ON r.id = o.customer_id
 LEFT JOIN addresses e ON o.customer_id IS NULL AND e.kind = 'email' AND e.address = o.email
@@ -158,7 +159,7 @@ GROUP BY customer_id;
 -- ── order lines ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TEMP TABLE products AS
-SELECT product_id, category, brand
+SELECT product_id, category, brand /*products*/
 FROM read_parquet(getvariable('landing') || '/products/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE product_id IS NOT NULL
 QUALIFY row_number() OVER (
@@ -170,7 +171,7 @@ QUALIFY row_number() OVER (
 CREATE TEMP TABLE line_versions AS
 SELECT order_id, line, product_id, category, brand, coalesce(quantity, 1) AS quantity,
        CASE WHEN returned_at >= getvariable('cutoff') THEN 0 ELSE coalesce(returned_quantity, 0) END AS returned,
-       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at, filename, file_row_number
+       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at, filename, file_row_number /*line_versions*/
 FROM read_parquet(getvariable('landing') || '/order_items/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE order_id IS NOT NULL AND product_id IS NOT NULL AND coalesce(quantity, 1) >= 0 AND version_at <= getvariable('cutoff');
 
@@ -179,7 +180,7 @@ WITH repeated AS (
   SELECT order_id FROM line_versions GROUP BY order_id HAVING min(version_at) < max(version_at) OR count(*) > count(DISTINCT line)
 )
 SELECT o.customer_id, o.ordered_at, i.product_id, coalesce(i.category, p.category) AS category, coalesce(i.brand, p.brand) AS brand,
-       i.quantity, i.returned
+       i.quantity, i.returned /*items*/
 FROM (
   SELECT * FROM line_versions WHERE order_id NOT IN (FROM repeated)
   UNION ALL
@@ -217,7 +218,7 @@ DROP TABLE items;
 -- ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TEMP VIEW landed_events AS
-SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce
+SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce /*landed_events*/
 FROM read_parquet(getvariable('landing') || '/events/**/*.parquet', union_by_name = true)
 WHERE event_id IS NOT NULL AND occurred_at < getvariable('cutoff');
 
@@ -226,7 +227,7 @@ CREATE TEMP TABLE repeated AS
 SELECT event_id FROM landed_events GROUP BY event_id HAVING count(*) > 1;
 
 CREATE TEMP TABLE settled AS
-SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce
+SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce /*landed_events*/
 FROM read_parquet(getvariable('landing') || '/events/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE event_id IN (FROM repeated) AND occurred_at < getvariable('cutoff')
 QUALIFY row_number() OVER (
