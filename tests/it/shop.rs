@@ -148,7 +148,7 @@ impl Shop {
             exclude: self.exclude.clone(),
             ignore_renewals: self.ignore_renewals,
             contact_fields: self.contact_fields.clone(),
-            event_columns: self.event_columns.clone(),
+            kept: profile::KeptRows { events: self.event_columns.clone(), ..profile::KeptRows::default() },
         };
         let profiled = Box::pin(profile::build(&engine, &session, &landed, &options)).await?;
         Ok(Day { engine, session, landed, profiled })
