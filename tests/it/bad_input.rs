@@ -92,7 +92,7 @@ fn faulty_rows_below_the_ratio_are_kept_and_counted() {
     profile  [SECONDS]  [MB]  5
     lifecycle  [SECONDS]  [MB]  5
     segments  [SECONDS]  [MB]  10
-    write  [SECONDS]  [MB]  51
+    write  [SECONDS]  [MB]  55
     publish  [SECONDS]  [MB]
     ----- stderr -----
     ");

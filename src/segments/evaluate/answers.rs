@@ -100,7 +100,7 @@ pub(super) fn write_answers(answers: &[Answer]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Answers that [`write_answers`] wrote.
+/// Answers that were written as bytes.
 ///
 /// # Errors
 /// Bytes that are none.

@@ -107,7 +107,16 @@ fn order_items() -> RecordBatch {
 
 /// Views, carts and mails of `a`, `b`, `c` and `g`.
 fn events() -> RecordBatch {
-    let rows: [(i64, &str, &str, Option<&str>, Option<&str>, Option<&str>, Option<i64>); 11] = [
+    type Event = (
+        i64,
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+        Option<&'static str>,
+        Option<&'static str>,
+        Option<i64>,
+    );
+    let rows: [Event; 11] = [
         (0, "product_viewed", "2026-11-18T09:00:00Z", Some("1"), None, None, Some(3)),
         (0, "product_viewed", "2026-11-19T09:00:00Z", Some("2"), Some("Kids"), None, None),
         (0, "added_to_cart", "2026-11-19T09:05:00Z", Some("1"), None, None, None),
