@@ -157,7 +157,8 @@ static SHOPS: LazyLock<[Shop; 2]> =
     LazyLock::new(|| [shop("Europe/Copenhagen", "2026-11-19"), shop("America/Sao_Paulo", "2016-02-29")]);
 
 fn shop(zone: &str, as_of: &str) -> Shop {
-    let scope = Scope { zone: Zone::parse(zone).expect("a zone"), as_of: parse_date(as_of).expect("a date") };
+    let (Ok(zone), Ok(as_of)) = (Zone::parse(zone), parse_date(as_of)) else { panic!("{zone} or {as_of} is wrong") };
+    let scope = Scope { zone, as_of };
     let properties = [
         ("vip", DataType::Boolean),
         ("boolean_attribute", DataType::Boolean),
