@@ -43,12 +43,12 @@ impl Opened {
     /// What a query can name, as far as the landed files tell.
     ///
     /// # Errors
-    /// Landed files that cannot be read.
+    /// Landed files that cannot be read, and faults of computed attributes.
     pub async fn catalogue(&self) -> Result<Catalogue> {
         let session = self.project.engine.session();
         let options = self.project.landing(self.yesterday(), self.clock.now());
         let found = Box::pin(land::find(&session, &self.project.sources, &options)).await?;
-        Ok(catalogue(&self.project, &found.landed))
+        Box::pin(catalogue(&self.project, &found.landed)).await.map(|(catalogue, _)| catalogue)
     }
 
     /// The project's segments, checked for a day.

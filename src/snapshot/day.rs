@@ -112,7 +112,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.begin("land");
     let landing = project.landing(run.as_of, run.at);
     let found = Box::pin(land::find(&session, &project.sources, &landing)).await?;
-    let catalogue = super::segments::catalogue(project, &found.landed);
+    let (catalogue, own) = Box::pin(super::segments::catalogue(project, &found.landed)).await?;
     let prepared = super::segments::prepare(project, definitions, &catalogue, run.as_of)?;
     if !run.force
         && let Some(day) = snapshots.day(run.as_of)
@@ -147,6 +147,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     let scores = engine.materialize_sorted(&session, "lifecycle_today", scored.rows, &["customer_id"]).await?;
     let transitions = lifecycle::transitions(&session, &texts).await?;
     full_profile(project, &session).await?;
+    Box::pin(own.join(engine, &session, run.as_of)).await?;
     steps.rows(scores.rows);
 
     steps.begin("segments");
@@ -244,6 +245,8 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     warnings.extend(profiled.warnings.iter().cloned());
     warnings.extend(prepared.warnings.iter().cloned());
     warnings.extend(lacking);
+    let members = compared.sizes.iter().map(|(size, _)| (size.segment.as_str(), size.members));
+    warnings.extend(super::segments::too_small(members, &prepared));
     for statement in lifecycle::statements::STATEMENTS.iter().filter(|own| engine.override_of(own).is_some()) {
         warnings.push(format!("sql/{}.sql is the project's own", statement.name));
     }
@@ -385,6 +388,7 @@ fn definitions_of(project: &Project, prepared: &super::segments::Prepared) -> BT
     let digest = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
     let mut all: BTreeMap<String, String> =
         prepared.hashes().map(|(id, hash)| (format!("segment/{id}"), hash.to_owned())).collect();
+    all.extend(prepared.computed().map(|(name, hash)| (format!("attribute/{name}"), hash.to_owned())));
     all.insert("settings".to_owned(), digest(&project.settings.fingerprint()));
     for statement in profile::STATEMENTS.iter().chain(&lifecycle::statements::STATEMENTS) {
         if let Some(path) = project.engine.override_of(statement)

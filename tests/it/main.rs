@@ -3,10 +3,14 @@
 
 /// The floors of `src/lib.rs` and the size of files.
 mod architecture;
+/// Attributes that a project computes, and what a query can name.
+mod attributes;
 /// What is wrong with landed files and settings, as people are told.
 mod bad_input;
 /// The command line, as people see it.
 mod commands;
+/// Why a customer is in a segment.
+mod explain;
 /// Functions over rows, by the program itself.
 mod functions;
 /// Temporary projects, and commands as snapshots.

@@ -142,7 +142,7 @@ async fn the_nights_plans_survive_being_sent_elsewhere() {
     engine.materialize(&session, "lifecycle_today", scored.rows, true).await.unwrap();
     survives(engine, &session, "lifecycle/transitions", lifecycle::transitions(&session, &texts).await.unwrap()).await;
 
-    let catalogue = catalogue(&project, &landed);
+    let (catalogue, _) = Box::pin(catalogue(&project, &landed)).await.unwrap();
     let prepared = prepare(&project, definitions(&project).unwrap(), &catalogue, as_of).unwrap();
     let shared = prepared.segments.shared(prepared.scope, &Tables::of_the_night()).unwrap();
     let frame = segments::evaluate::plan(&session, &shared).await.unwrap();
