@@ -3,6 +3,8 @@
 //! Every session has the memory limit, spills to a folder of our own, knows the lake's store before any other, and reads
 //! Parquet only through providers that pin their files. Nothing else in the crate creates a session.
 
+/// Parquet files encoded on several threads.
+pub mod encode;
 /// Parquet files, pinned by path and size, as a table.
 pub mod pinned;
 /// Intermediate results on the local disk.
@@ -17,7 +19,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -54,6 +56,7 @@ pub struct Engine {
     limits: Limits,
     runtime: Arc<RuntimeEnv>,
     functions: Vec<ScalarUDF>,
+    aggregates: Vec<AggregateUDF>,
     scratch: tempfile::TempDir,
     overrides: Option<PathBuf>,
 }
@@ -77,7 +80,14 @@ impl Engine {
                 DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![scratch.path().into()])),
             )
             .build_arc()?;
-        Ok(Self { limits, runtime, functions, scratch, overrides })
+        Ok(Self { limits, runtime, functions, aggregates: Vec::new(), scratch, overrides })
+    }
+
+    /// Gives every session an aggregate function of ours, too.
+    #[must_use]
+    pub fn with_aggregate(mut self, function: AggregateUDF) -> Self {
+        self.aggregates.push(function);
+        self
     }
 
     /// The runtime that object stores are registered with.
@@ -104,7 +114,13 @@ impl Engine {
     /// is held in memory, whatever the planner guesses of either side's size.
     pub fn night_session(&self) -> SessionContext {
         let session = self.session();
-        session.state_ref().write().config_mut().options_mut().optimizer.join_reordering = false;
+        let state = session.state_ref();
+        let mut state = state.write();
+        let optimizer = &mut state.config_mut().options_mut().optimizer;
+        optimizer.join_reordering = false;
+        // Files come in as many parts as there are threads; to deal out batches anew only costs a second merge.
+        optimizer.enable_round_robin_repartition = false;
+        drop(state);
         session
     }
 
@@ -131,6 +147,9 @@ impl Engine {
         let session = SessionContext::new_with_state(state);
         for function in &self.functions {
             session.register_udf(function.clone());
+        }
+        for function in &self.aggregates {
+            session.register_udaf(function.clone());
         }
         session
     }

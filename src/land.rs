@@ -15,10 +15,14 @@ pub mod discover;
 mod faults;
 /// Files landed by hand: whole or not at all.
 pub mod import;
-/// Order lines without an order.
+/// Order lines whose order the day does not have.
 mod orphans;
+/// Places of rows, and tables of nothing but the rows at some places.
+mod places;
 /// How landed values are read.
 pub mod read;
+/// Which ids occur more than once.
+mod repeats;
 /// The clean tables that the profile reads.
 mod settle;
 /// Files of one schema, and how their columns become the contract's.
@@ -172,11 +176,15 @@ pub struct Landed {
     pub lines: LineCounts,
 }
 
-/// Settled order lines by what is known of their order. Lines of orders that are yet to come for the day are in neither.
+/// Settled order lines by what is known of their order; overdue ones, which are rejected, are in none of these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineCounts {
     /// Lines of orders that the day can see.
     pub visible: u64,
+    /// Lines of orders that come after the cutoff.
+    pub later: u64,
+    /// Lines of orders that were rejected.
+    pub rejected: u64,
     /// Lines of orders that were not landed yet, and are not overdue.
     pub waiting: u64,
 }

@@ -7,6 +7,8 @@
 pub mod catalogue;
 /// The project's own attributes, computed by its queries.
 pub mod computed;
+/// What somebody bought most of.
+mod favorite;
 /// Who is who.
 mod identity;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use crate::error::Result;
 use crate::land::{Landed, TableSummary, plain_name};
 use crate::schema::landed::{Reading, Table};
 
+pub use favorite::favorite_function;
 pub use identity::guest_id_function;
 
 macro_rules! statements {
@@ -56,8 +59,10 @@ statements! {
     ORDER_ITEMS = "order_items";
     ORDER_STATS = "order_stats";
     ITEM_STATS = "item_stats";
-    FAVORITES = "favorites";
+    EVENTS_OWNED = "events_owned";
+    EVENTS_NUMBERED = "events_numbered";
     EVENT_FACTS = "event_facts";
+    CART_FACTS = "cart_facts";
     EVENT_STATS = "event_stats";
     RANKS = "ranks";
     PROFILE = "profile";
@@ -84,6 +89,32 @@ pub struct Options {
     pub ignore_renewals: bool,
     /// Custom properties that are kept with the contacts only.
     pub contact_fields: BTreeSet<String>,
+    /// What later steps read of the rows behind the profile.
+    pub kept: KeptRows,
+}
+
+/// Columns that the profile's steps make of orders and their lines; a landed column of such a name is not kept beside them.
+pub const MADE_OF_ROWS: &[&str] = &[
+    "customer_no",
+    "fully_refunded",
+    "is_counted",
+    "net_amount",
+    "not_yet_refunded",
+    "ordered_on",
+    "rate",
+    "landed_refund",
+];
+
+/// What later steps read of the rows behind the profile.
+#[derive(Debug, Clone, Default)]
+pub struct KeptRows {
+    /// The columns of events. They are kept beside the customers' numbers, so that nobody has to look up 29 million owners
+    /// again; none: `events_owned` has all columns, and joins whenever it is read.
+    pub events: Option<BTreeSet<String>>,
+    /// Columns of orders that the contract does not know.
+    pub orders: BTreeSet<String>,
+    /// Columns of order lines that the contract does not know.
+    pub lines: BTreeSet<String>,
 }
 
 /// What the profile's build tells.
@@ -119,8 +150,9 @@ pub struct Versions {
     pub unknown: u64,
 }
 
-/// Builds the profile. The session gets the tables `orders` and `order_items` (clean facts), `customers`, `profile`
-/// (sorted by customer_id, with `customer_no`), `contacts` and `buyers`.
+/// Builds the profile. The session gets the tables `orders` and `order_items` (clean facts), `events_owned` (the events of
+/// the day's customers), `customers`, `profile` (sorted by customer_id), `contacts` and `buyers`. All but the last have
+/// `customer_no`, the rank of the customer's id, from 0.
 ///
 /// # Errors
 /// What DataFusion says of an overridden statement, and whatever the disk and the store say.
@@ -262,6 +294,12 @@ impl Steps<'_> {
         frame.map_err(|error| error.in_file(format!("sql/{}.sql", statement.name)))
     }
 
+    /// Plans a statement with further columns of the table that it calls `alias`.
+    async fn plan_with(&self, statement: &Statement, alias: &str, columns: &BTreeSet<String>) -> Result<DataFrame> {
+        let list: String = columns.iter().map(|name| format!(", {alias}.{}", identifier(name))).collect();
+        self.plan_marked(statement, "/*columns*/", &list).await
+    }
+
     async fn keep(&self, name: &str, frame: DataFrame, ordered: bool) -> Result<u64> {
         Ok(self.engine.materialize(self.session, name, frame, ordered).await?.rows)
     }
@@ -316,7 +354,8 @@ impl Steps<'_> {
     }
 
     async fn people(&self, options: &Options, profiled: &mut Profiled) -> Result<()> {
-        let owned = self.keep("orders_owned", self.plan(&ORDERS_OWNED).await?, false).await?;
+        let owned =
+            self.keep("orders_owned", self.plan_with(&ORDERS_OWNED, "o", &options.kept.orders).await?, false).await?;
         let nobody = "SELECT customer_id FROM landed_customers WHERE false";
         let excluded = options.exclude.as_deref().unwrap_or(nobody);
         self.view("excluded", plan_text(self.session, excluded, &Params::new()).await?)?;
@@ -333,7 +372,6 @@ impl Steps<'_> {
         let left_out = plan_text(self.session, left_out, &Params::new()).await?;
         let left_out = self.keep("left_out", left_out, false).await?;
         profiled.customers = self.keep_sorted("customers", self.plan(&NUMBERED).await?).await?;
-        let everybody = profiled.customers + left_out;
         self.keep("who", self.plan(&WHO).await?, false).await?;
 
         let left = self
@@ -349,10 +387,12 @@ impl Steps<'_> {
         profiled.leave_out("customers", "excluded", *excluded);
         profiled.leave_out("orders", "test", *test);
         profiled.leave_out("orders", "no_customer", all.saturating_sub(*test).saturating_sub(owned));
-        if everybody > profiled.customers {
-            self.view("orders", self.plan(&ORDERS).await?)?;
+        self.view("orders", self.plan(&ORDERS).await?)?;
+        profiled.orders = owned;
+        if left_out > 0 {
             let kept = self.counts("SELECT count(*) FROM orders").await?;
-            profiled.leave_out("orders", "customer_left_out", owned - kept.first().copied().unwrap_or(owned));
+            profiled.orders = kept.first().copied().unwrap_or(owned);
+            profiled.leave_out("orders", "customer_left_out", owned - profiled.orders);
         }
         let versions = self
             .counts(
@@ -370,32 +410,59 @@ impl Steps<'_> {
     }
 
     async fn facts(&self, landed: &Landed, options: &Options, profiled: &mut Profiled) -> Result<()> {
-        self.view("orders", self.plan(&ORDERS).await?)?;
         let renewals = if options.ignore_renewals { "AND NOT coalesce(recurring, false)" } else { "" };
         let stats = self.plan_marked(&ORDER_STATS, "/*renewals*/", renewals).await?;
         self.keep("order_stats", stats, false).await?;
-        profiled.order_items = self.keep("order_items", self.plan(&ORDER_ITEMS).await?, false).await?;
+        self.view("order_items", self.plan_with(&ORDER_ITEMS, "i", &options.kept.lines).await?)?;
         self.keep("item_stats", self.plan(&ITEM_STATS).await?, false).await?;
-        self.keep("favorites", self.plan(&FAVORITES).await?, false).await?;
-        self.keep("event_facts", self.plan(&EVENT_FACTS).await?, false).await?;
-        self.keep("event_stats", self.plan(&EVENT_STATS).await?, false).await?;
+        self.events(landed, options).await?;
 
         let counts = self
             .counts(
                 "SELECT (SELECT count(*) FROM order_stats WHERE number_of_orders > 0) AS n5, \
-                        (SELECT count(*) FROM orders) AS n6, \
-                        (SELECT coalesce(sum(n), 0) FROM event_facts WHERE customer_no = -2) AS n7, \
-                        (SELECT coalesce(sum(n), 0) FROM event_facts WHERE customer_no = -1) AS n8",
+                        (SELECT coalesce(sum(lines), 0) FROM item_stats) AS n6, \
+                        (SELECT count(*) FROM events_numbered WHERE customer_no = -2) AS n7, \
+                        (SELECT count(*) FROM events_numbered WHERE customer_no = -1) AS n8",
             )
             .await?;
-        let [buyers, orders, unlinked, of_left_out] = counts.as_slice() else { return Ok(()) };
+        let [buyers, lines, unlinked, of_left_out] = counts.as_slice() else { return Ok(()) };
         profiled.buyers = *buyers;
-        profiled.orders = *orders;
+        profiled.order_items = *lines;
         profiled.leave_out("events", "visitor_never_linked", *unlinked);
         profiled.leave_out("events", "customer_left_out", *of_left_out);
+        profiled.leave_out("order_items", "order_comes_later", landed.lines.later);
+        profiled.leave_out("order_items", "order_rejected", landed.lines.rejected);
         profiled.leave_out("order_items", "order_not_landed", landed.lines.waiting);
         let left_out = landed.lines.visible.saturating_sub(profiled.order_items);
         profiled.leave_out("order_items", "order_left_out", left_out);
+        Ok(())
+    }
+
+    /// The events by customer: whose they are is looked up once, for the facts and for whatever later steps read.
+    async fn events(&self, landed: &Landed, options: &Options) -> Result<()> {
+        let owned = self.plan(&EVENTS_OWNED).await?;
+        let known = |name: &str| owned.schema().has_column_with_unqualified_name(name);
+        let wanted = options.kept.events.iter().flatten().filter(|name| known(name.as_str()));
+        let wanted: Vec<String> = wanted
+            .filter(|name| !["customer_no", "occurred_at"].contains(&name.as_str()))
+            .map(|name| identifier(name))
+            .collect();
+        let list: String = wanted.iter().map(|name| format!(", {name}")).collect();
+        let numbered = self.plan_marked(&EVENTS_NUMBERED, "/*columns*/", &list).await?;
+        if landed.has(Table::Events) {
+            self.keep("events_numbered", numbered, false).await?;
+        } else {
+            self.view("events_numbered", numbered)?;
+        }
+        if options.kept.events.is_some() {
+            let sql = format!("SELECT customer_no, occurred_at{list} FROM events_numbered WHERE customer_no >= 0");
+            self.view("events_owned", plan_text(self.session, &sql, &Params::new()).await?)?;
+        } else {
+            self.view("events_owned", owned)?;
+        }
+        self.keep("event_facts", self.plan(&EVENT_FACTS).await?, false).await?;
+        self.keep("cart_facts", self.plan(&CART_FACTS).await?, false).await?;
+        self.keep("event_stats", self.plan(&EVENT_STATS).await?, false).await?;
         Ok(())
     }
 
@@ -429,7 +496,7 @@ impl Steps<'_> {
         }
         contacts.push_str(" FROM customers");
         self.view("contacts", plan_text(self.session, &contacts, &Params::new()).await?)?;
-        self.view("buyers", self.plan(&BUYERS).await?)?;
+        self.keep("buyers", self.plan(&BUYERS).await?, false).await?;
         Ok(())
     }
 }

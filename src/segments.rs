@@ -13,6 +13,8 @@ pub mod definition;
 pub mod evaluate;
 /// Why one customer is in a segment or out of it.
 pub mod explain;
+/// How much segments have in common.
+pub mod overlap;
 /// From a query's text to its tree, and back.
 pub mod syntax;
 

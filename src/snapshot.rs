@@ -28,5 +28,7 @@ pub mod seen;
 pub mod segments;
 /// From settings to an open project.
 pub mod setup;
+/// Rows that agree in what they are sorted by.
+mod ties;
 /// The published tables, opened, written and committed.
 mod writing;

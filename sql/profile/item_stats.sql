@@ -1,24 +1,16 @@
--- Item columns of the profile.
--- Inputs: order_items. Grain: one row a customer with a counted line. Different things are counted as groups of groups,
--- which spill; the sets that count(DISTINCT …) would keep for every customer do not.
-WITH lines AS (
-  SELECT customer_id, category, product_id, quantity, returned_quantity FROM order_items WHERE is_counted
-),
-totals AS (
-  SELECT customer_id, CAST(sum(quantity) AS BIGINT) AS items_bought, CAST(sum(returned_quantity) AS BIGINT) AS items_returned
-  FROM lines GROUP BY customer_id
-),
-categories AS (
-  SELECT customer_id, count(*) AS categories_bought
-  FROM (SELECT customer_id, category FROM lines WHERE category IS NOT NULL GROUP BY customer_id, category)
-  GROUP BY customer_id
-),
-products AS (
-  SELECT customer_id, count(*) AS products_bought
-  FROM (SELECT customer_id, product_id FROM lines WHERE product_id IS NOT NULL GROUP BY customer_id, product_id)
-  GROUP BY customer_id
+-- Item columns of the profile: sums, different things, and the category and brand of which a customer bought most (ties by
+-- the most recent order, then by name).
+-- Inputs: order_items. Grain: one row a customer with a line; `lines` counts those of orders that do not count, too.
+SELECT customer_no, lines, items_bought, items_returned,
+       categories['favorite'] AS favorite_category, categories['different'] AS categories_bought,
+       brands['favorite'] AS favorite_brand, products['different'] AS products_bought
+FROM (
+  SELECT customer_no, count(*) AS lines,
+         CAST(sum(quantity) FILTER (WHERE is_counted) AS BIGINT) AS items_bought,
+         CAST(sum(returned_quantity) FILTER (WHERE is_counted) AS BIGINT) AS items_returned,
+         favorite(category, quantity, ordered_at) FILTER (WHERE is_counted) AS categories,
+         favorite(brand, quantity, ordered_at) FILTER (WHERE is_counted) AS brands,
+         favorite(product_id, quantity, ordered_at) FILTER (WHERE is_counted) AS products
+  FROM order_items
+  GROUP BY customer_no
 )
-SELECT t.customer_id, t.items_bought, t.items_returned,
-       coalesce(c.categories_bought, 0) AS categories_bought, coalesce(p.products_bought, 0) AS products_bought
-FROM products p
-RIGHT JOIN (categories c RIGHT JOIN totals t ON c.customer_id = t.customer_id) ON p.customer_id = t.customer_id

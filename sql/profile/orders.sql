@@ -1,5 +1,5 @@
 -- Clean orders of the day's customers: the facts that the profile's order columns are made of.
--- Inputs: orders_owned, left_out. Grain: one row an order.
-SELECT o.* EXCEPT (email, phone)
-FROM left_out x
-RIGHT ANTI JOIN orders_owned o ON x.customer_id = o.customer_id
+-- Inputs: orders_owned, customers. Grain: one row an order; those of customers who are left out are not in it.
+SELECT o.* EXCEPT (email, phone), c.customer_no
+FROM customers c
+JOIN orders_owned o ON c.customer_id = o.customer_id

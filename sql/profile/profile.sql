@@ -1,5 +1,5 @@
 -- The customer profile, without the columns of the lifecycle model.
--- Inputs: customers, order_stats, item_stats, favorites, event_stats, ranks, resubscribed. Grain: one row a customer,
+-- Inputs: customers, order_stats, item_stats, event_stats, ranks, resubscribed. Grain: one row a customer,
 -- sorted by customer_id. Joins name the narrow side first: it is the one that is held in memory, and the customers pass by
 -- in their order. As of: $as_of, cutoff $cutoff.
 SELECT * EXCEPT (email_subscribed_at, email_consent_at),
@@ -37,7 +37,7 @@ SELECT c.customer_no, c.customer_id, c.created_at, c.store, c.gender, c.birthday
        coalesce(i.items_bought, 0) AS items_bought, coalesce(i.items_returned, 0) AS items_returned,
        coalesce(o.cancelled_orders, 0) AS cancelled_orders,
        coalesce(v.negative_reviews, 0) AS negative_reviews,
-       f.favorite_category, f.favorite_brand,
+       i.favorite_category, i.favorite_brand,
        coalesce(i.categories_bought, 0) AS categories_bought, coalesce(i.products_bought, 0) AS products_bought,
        v.last_seen_date,
        coalesce(v.email_opens_90d, 0) AS email_opens_90d, coalesce(v.email_clicks_90d, 0) AS email_clicks_90d,
@@ -45,7 +45,7 @@ SELECT c.customer_no, c.customer_id, c.created_at, c.store, c.gender, c.birthday
        CASE WHEN c.last_open_order_at IS NULL OR c.last_open_order_at < v.cart_at THEN v.cart_at END AS abandoned_cart_date,
        CASE WHEN c.last_open_order_at IS NULL OR c.last_open_order_at < v.checkout_at THEN v.checkout_at END AS abandoned_checkout_date,
        r.amount_spent_percentile, r.rfm_recency, r.rfm_frequency, r.rfm_monetary,
-       CASE WHEN r.customer_id IS NULL THEN 'prospects'
+       CASE WHEN r.customer_no IS NULL THEN 'prospects'
             WHEN r.rfm_recency = 5 THEN CASE WHEN r.fm >= 4 THEN 'champions' WHEN r.fm = 3 THEN 'active' ELSE 'new' END
             WHEN r.rfm_recency = 4 THEN CASE WHEN r.fm >= 4 THEN 'loyal' WHEN r.fm = 3 THEN 'active' ELSE 'promising' END
             WHEN r.rfm_recency = 3 THEN CASE WHEN r.fm = 5 THEN 'loyal' WHEN r.fm >= 3 THEN 'needs_attention' ELSE 'promising' END
@@ -58,12 +58,9 @@ RIGHT JOIN (
   RIGHT JOIN (
     event_stats v
     RIGHT JOIN (
-      favorites f
-      RIGHT JOIN (
-        item_stats i
-        RIGHT JOIN (order_stats o RIGHT JOIN customers c ON o.customer_id = c.customer_id) ON i.customer_id = c.customer_id
-      ) ON f.customer_id = c.customer_id
+      item_stats i
+      RIGHT JOIN (order_stats o RIGHT JOIN customers c ON o.customer_no = c.customer_no) ON i.customer_no = c.customer_no
     ) ON v.customer_no = c.customer_no
-  ) ON r.customer_id = c.customer_id
+  ) ON r.customer_no = c.customer_no
 ) ON b.customer_id = c.customer_id
 )

@@ -39,7 +39,7 @@ pub struct Globals {
     /// How results are written
     #[arg(long, value_enum, default_value_t, global = true, help_heading = "Everywhere")]
     pub format: Format,
-    /// Say more on stderr; twice for everything
+    /// Say more on stderr; three times for everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Everywhere")]
     pub verbose: u8,
     /// Say nothing on stderr but faults

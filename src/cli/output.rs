@@ -194,7 +194,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Sends the program's own log to stderr: warnings, with `-v` what it does, with `-vv` everything. Others' crates log
+/// Sends the program's own log to stderr: warnings, with `-v` what it does, with `-vv` its parts and their seconds, with `-vvv`
+/// the plans of its statements. Others' crates log
 /// whole queries, which hold personal data, and are left out.
 pub fn log_to_stderr(globals: &Globals) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -205,7 +206,8 @@ pub fn log_to_stderr(globals: &Globals) {
         _ if globals.quiet => LevelFilter::ERROR,
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
     let filter = Targets::new().with_target("alluvial", level);

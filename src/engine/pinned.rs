@@ -11,6 +11,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -21,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
 use object_store::path::Path;
+use parquet::arrow::arrow_reader::RowSelection;
 
 /// One file.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct PinnedFile {
     pub rows: Option<u64>,
     /// The values of the constant columns, in the order of `PinnedTable::with_constants`.
     pub constants: Vec<ScalarValue>,
+    /// The rows that are read of it, where those are not all.
+    pub picked: Option<RowSelection>,
 }
 
 /// Files of one schema as a table.
@@ -88,6 +92,17 @@ impl PinnedTable {
         self.constants = constants;
         self.rebuild();
         self
+    }
+
+    /// The same files with nothing but some of their rows; a file of which `rows` are none is left out. Such a plan cannot be
+    /// encoded.
+    #[must_use]
+    pub fn picking(&self, rows: impl Fn(&PinnedFile) -> Option<RowSelection>) -> Self {
+        let picked = |file: &PinnedFile| {
+            let selection = rows(file)?;
+            Some(PinnedFile { rows: Some(selection.row_count() as u64), picked: Some(selection), ..file.clone() })
+        };
+        Self { files: self.files.iter().filter_map(picked).collect(), ..self.clone() }
     }
 
     /// Adds a column with the 0-based number of the row in its file. Such a plan cannot be encoded.
@@ -178,7 +193,12 @@ impl TableProvider for PinnedTable {
             .files
             .iter()
             .map(|file| {
-                PartitionedFile::new(file.path.as_ref(), file.size).with_partition_values(file.constants.clone())
+                let read =
+                    PartitionedFile::new(file.path.as_ref(), file.size).with_partition_values(file.constants.clone());
+                match &file.picked {
+                    Some(rows) => read.with_extension(ParquetRowSelection::new(rows.clone())),
+                    None => read,
+                }
             })
             .collect();
         let statistics = self.statistics().unwrap_or_else(|| Statistics::new_unknown(&self.schema)).to_inexact();

@@ -6,21 +6,26 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream, execute_stream_partitioned};
 use datafusion::prelude::{DataFrame, SessionContext};
 use futures::StreamExt;
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use super::Engine;
+use super::encode::Encoder;
 use super::pinned::{PinnedFile, PinnedTable};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "alluvial-scratch-";
+
+/// Rows of a row group.
+const GROUP_ROWS: usize = 131_072;
 
 /// What was written.
 #[derive(Debug, Clone)]
@@ -109,9 +114,11 @@ impl Engine {
             execute_stream_partitioned(plan, task)?
         };
         let mut writers = tokio::task::JoinSet::new();
+        // Several streams keep the threads busy by themselves.
+        let lanes = if streams.len() == 1 { self.limits.threads } else { 1 };
         for (number, stream) in streams.into_iter().enumerate() {
             let file = folder.join(format!("{number:05}.parquet"));
-            writers.spawn(write(stream, Arc::clone(&schema), file, number));
+            writers.spawn(write(stream, Arc::clone(&schema), file, number, lanes));
         }
         let mut files = Vec::new();
         while let Some(done) = writers.join_next().await {
@@ -165,23 +172,46 @@ async fn write(
     schema: SchemaRef,
     path: PathBuf,
     number: usize,
+    lanes: usize,
 ) -> Result<(usize, PinnedFile)> {
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::LZ4_RAW)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_max_row_group_row_count(Some(131_072))
-        .build();
-    let mut writer = ArrowWriter::try_new(File::create(&path)?, Arc::clone(&schema), Some(properties))?;
+    let options = ArrowWriterOptions::new().with_properties(properties(&schema));
+    let mut encoder = Encoder::new(File::create(&path)?, Arc::clone(&schema), options, GROUP_ROWS, lanes)?;
     let mut rows = 0_u64;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         rows += batch.num_rows() as u64;
         let batch = arrow::array::RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?;
-        writer.write(&batch)?;
+        encoder.write(&batch).await?;
     }
-    writer.close()?;
+    encoder.finish().await?;
     let size = std::fs::metadata(&path)?.len();
     let path = object_store::path::Path::from_absolute_path(&path)
         .map_err(|error| Error::internal("engine.scratch", error.to_string()))?;
-    Ok((number, PinnedFile { path, size, rows: Some(rows), constants: Vec::new() }))
+    Ok((number, PinnedFile { path, size, rows: Some(rows), constants: Vec::new(), picked: None }))
+}
+
+/// Written once, read once or twice, and gone within the hour: the time to encode counts, the size hardly. Text repeats
+/// itself and compresses; numbers do neither fast enough to pay.
+fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(Some(GROUP_ROWS));
+    for field in schema.fields().iter().filter(|field| is_text(field.data_type())) {
+        let path = ColumnPath::from(field.name().as_str());
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), true)
+            .set_column_compression(path, Compression::LZ4_RAW);
+    }
+    properties.build()
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        _ => false,
+    }
 }

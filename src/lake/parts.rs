@@ -2,8 +2,8 @@
 //!
 //! A writer's bytes depend on how its input is cut into batches, so rows are cut anew into batches of one length, row
 //! groups and files of a fixed number of rows, under properties that never depend on the machine. Rows must come
-//! sorted by the table's key. One row group is in memory at a time; what is finished is uploaded while the next is
-//! encoded. Size, rows and CRC32C are counted on the way: parquet's own page checksums cannot be written.
+//! sorted by the table's key. Two row groups at most are in memory, encoded: columns are encoded on several threads, and what is
+//! finished is uploaded while the next is encoded. Size, rows and CRC32C are counted on the way: parquet's own page checksums cannot be written.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use chrono::NaiveDate;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -26,6 +25,7 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
+use crate::engine::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::lake::schema::conform;
 use crate::lake::{Lake, failure};
@@ -228,7 +228,7 @@ impl Write for Tally {
 
 struct OpenFile {
     below: String,
-    writer: ArrowWriter<Tally>,
+    encoder: Encoder<Tally>,
     upload: BufWriter,
     rows: u64,
 }
@@ -241,33 +241,34 @@ impl OpenFile {
             .with_properties(properties(partition.table)?)
             // Arrow's own copy of the schema says nothing that Parquet's does not.
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Tally::default(), Arc::clone(&partition.schema), options)?;
+        let lanes = tokio::runtime::Handle::current().metrics().num_workers();
+        let encoder = Encoder::new(Tally::default(), Arc::clone(&partition.schema), options, GROUP_ROWS, lanes)?;
         let upload = BufWriter::with_capacity(lake.store(), lake.path(&below), UPLOAD_BYTES).with_max_concurrency(4);
-        Ok(Self { below, writer, upload, rows: 0 })
+        Ok(Self { below, encoder, upload, rows: 0 })
     }
 
     async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch)?;
+        self.encoder.write(batch).await?;
         self.rows += batch.num_rows() as u64;
         // Bytes appear when a row group is complete.
-        let pending = std::mem::take(&mut self.writer.inner_mut().pending);
-        self.send(pending).await
+        let pending = std::mem::take(&mut self.encoder.sink().pending);
+        send(&mut self.upload, pending, &self.below).await
     }
 
-    async fn send(&mut self, bytes: Vec<u8>) -> Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.upload.put(Bytes::from(bytes)).await.map_err(|e| failure(e, &self.below))
+    async fn finish(self) -> Result<DataFile> {
+        let Self { below, encoder, mut upload, rows } = self;
+        let tally = encoder.finish().await?;
+        send(&mut upload, tally.pending, &below).await?;
+        upload.shutdown().await.map_err(|e| failure(downcast(e), &below))?;
+        Ok(DataFile { path: below, size: tally.size, rows, crc32c: tally.crc32c })
     }
+}
 
-    async fn finish(mut self) -> Result<DataFile> {
-        self.writer.finish()?;
-        let tally = std::mem::take(self.writer.inner_mut());
-        self.send(tally.pending).await?;
-        self.upload.shutdown().await.map_err(|e| failure(downcast(e), &self.below))?;
-        Ok(DataFile { path: self.below, size: tally.size, rows: self.rows, crc32c: tally.crc32c })
+async fn send(upload: &mut BufWriter, bytes: Vec<u8>, below: &str) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
     }
+    upload.put(Bytes::from(bytes)).await.map_err(|e| failure(e, below))
 }
 
 /// The store's own error out of the one that it travels in.

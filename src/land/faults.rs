@@ -55,8 +55,8 @@ pub(super) fn faults(columns: &[ReadColumn], horizon_micros: i64) -> Vec<Fault> 
                     add("negative_value", format!("{name} < 0"));
                 }
             }
+            Reading::Date if is_text(&column.physical) => add("unparsable_time", unreadable),
             // What the row is about has to be understood; an optional value that is not is merely missing.
-            Reading::Date if column.required && is_text(&column.physical) => add("unparsable_time", unreadable),
             Reading::Choice(_) if column.required => add("unknown_value", unreadable),
             _ if column.name == "status" => add("unknown_status", unreadable),
             _ => {}

@@ -1,5 +1,5 @@
-//! Order lines whose order was not landed: left out at first, since the order may be on its way, and faulty once it is
-//! late.
+//! Order lines whose order the day does not have: it comes later, was rejected, or was not landed. Such lines are left out,
+//! since the order may be on its way; they are faulty once an order that was not landed is late.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
@@ -30,12 +30,13 @@ pub(super) async fn settle(
     let latest = add_days(options.as_of, -i64::from(options.lookback_days)).unwrap_or(options.as_of);
     let late = instant_literal(options.zone.cutoff(latest).timestamp_micros());
     let sql = format!(
-        "SELECT count(*) FILTER (WHERE k.is_visible), count(*) FILTER (WHERE k.order_id IS NULL), \
-                count(*) FILTER (WHERE k.order_id IS NULL AND i._version < {late}) \
+        "SELECT count(*) FILTER (WHERE k.state = 'visible'), count(*) FILTER (WHERE k.state = 'later'), \
+                count(*) FILTER (WHERE k.state = 'rejected'), count(*) FILTER (WHERE k.state IS NULL), \
+                count(*) FILTER (WHERE k.state IS NULL AND i._version < {late}) \
          FROM known_orders k RIGHT JOIN landed_order_items i ON k.order_id = i.order_id"
     );
-    let [visible, waiting, overdue] = counts(session, &sql).await?;
-    landed.lines = LineCounts { visible, waiting: waiting.saturating_sub(overdue) };
+    let [visible, later, rejected, waiting, overdue] = counts(session, &sql).await?;
+    landed.lines = LineCounts { visible, later, rejected, waiting: waiting.saturating_sub(overdue) };
     if overdue > 0 {
         reject(session, lines, &late, options, landed).await?;
     }

@@ -51,7 +51,7 @@ enum Function {
     List,
     /// `read_country(text)`: ISO 3166-1 alpha-2 where it can be told, else the text as it is.
     Country,
-    /// `id_hash(text)`: XXH64; equal ids are equal, different ids nearly always differ.
+    /// `id_hash(text)`: XXH64; equal ids are equal, different ids nearly always differ, and none but a missing one is 0.
     Hash,
     /// `local_date(instant, zone)`.
     LocalDate,
@@ -251,7 +251,9 @@ fn dates(values: &ArrayRef, zone: Zone) -> Result<ArrayRef> {
             let mut out = Date32Builder::with_capacity(values.len());
             for value in &texts(values)? {
                 let day = value.and_then(|text| {
-                    let day = text.get(..10).filter(|_| text.len() == 10 || text.as_bytes().get(10) == Some(&b'T'));
+                    // RFC 3339 lets a blank stand between date and time.
+                    let ends = |byte: Option<&u8>| matches!(byte, None | Some(b'T' | b't' | b' '));
+                    let day = text.get(..10).filter(|_| ends(text.as_bytes().get(10)));
                     day.and_then(|day| NaiveDate::parse_from_str(day, "%Y-%m-%d").ok())
                 });
                 out.append_option(day.map(Date32Type::from_naive_date));
@@ -388,7 +390,8 @@ fn countries(values: &ArrayRef) -> Result<StringViewArray> {
 
 fn hashes(values: &ArrayRef) -> Result<UInt64Array> {
     let text = texts(values)?;
-    Ok(text.iter().map(|value| value.map(|text| twox_hash::XxHash64::oneshot(0, text.as_bytes()))).collect())
+    let hash = |id: Option<&str>| id.map_or(0, |id| twox_hash::XxHash64::oneshot(0, id.as_bytes()).max(1));
+    Ok(UInt64Array::from_iter_values(text.iter().map(hash)))
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use chrono::{DateTime, NaiveDate};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
+use futures::StreamExt;
 
+use super::places::{self, Place};
 use super::read::country_code;
 use super::shape::{Shape, instant_literal};
 use super::survey::{self, Survey};
@@ -50,9 +52,7 @@ pub(super) async fn settle(
         None => all_rows(engine, session, shape, &survey, options).await?,
     };
     if shape.table == Table::Orders {
-        let cutoff = instant_literal(options.cutoff_micros());
-        let known = format!("SELECT order_id, ordered_at < {cutoff} AS is_visible FROM ({clean})");
-        view(session, "known_orders", &known).await?;
+        known_orders(session, shape, &clean, &survey, options).await?;
     }
     // A customer exists from the first order too, which only the profile knows.
     let visible = match shape.table.own_time().filter(|_| shape.table != Table::Customers) {
@@ -71,6 +71,32 @@ pub(super) async fn settle(
         }
     }
     Ok(())
+}
+
+/// What is known of every order that was landed, for the sake of its lines: `state` is `visible`, `later` (it comes after the
+/// cutoff) or `rejected` (no row of it is without fault).
+async fn known_orders(
+    session: &SessionContext,
+    shape: &Shape,
+    clean: &str,
+    survey: &Survey,
+    options: &Options,
+) -> Result<()> {
+    let cutoff = instant_literal(options.cutoff_micros());
+    let mut sql = format!(
+        "SELECT order_id, CASE WHEN ordered_at < {cutoff} THEN 'visible' ELSE 'later' END AS state FROM ({clean})"
+    );
+    // Faulty rows with an id have it settled.
+    if !survey.faulty.is_empty() && !survey.suspects.is_empty() {
+        let faulty = places::pick(session, shape, &survey.faulty, "faulty").await?;
+        sql = format!(
+            "{sql} UNION ALL SELECT f.order_id, 'rejected' FROM \
+             (SELECT DISTINCT order_id FROM ({}) WHERE order_id IS NOT NULL) f \
+             LEFT ANTI JOIN settled_orders c ON c.order_id = f.order_id",
+            faulty.plain_sql(options)
+        );
+    }
+    view(session, "known_orders", &sql).await
 }
 
 /// Consents that are none of the known ones count as missing, which nobody should have to find out from a segment.
@@ -169,7 +195,7 @@ pub(super) async fn register_absent(session: &SessionContext) -> Result<()> {
     let instant = literal(&instant_type().to_string());
     let absent = [
         ("resubscribed", format!("SELECT arrow_cast(NULL, 'Utf8View') AS customer_id, arrow_cast(NULL, {instant}) AS resubscribed_at")),
-        ("known_orders", "SELECT arrow_cast(NULL, 'Utf8View') AS order_id, false AS is_visible".to_owned()),
+        ("known_orders", "SELECT arrow_cast(NULL, 'Utf8View') AS order_id, 'visible' AS state".to_owned()),
         ("rates_daily", "SELECT arrow_cast(NULL, 'Date32') AS day, arrow_cast(NULL, 'Utf8View') AS currency, arrow_cast(NULL, 'Decimal128(18, 8)') AS rate".to_owned()),
     ];
     for (name, sql) in absent {
@@ -187,7 +213,8 @@ async fn view(session: &SessionContext, name: &str, sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the hashes of what has to be settled as the session's table `suspects_<name>`.
+/// Keeps the hashes of what has to be settled as the session's table `suspects_<name>`, with that of missing ids, whose rows
+/// are no use either.
 async fn keep_suspects(
     engine: &Engine,
     session: &SessionContext,
@@ -195,8 +222,8 @@ async fn keep_suspects(
     survey: &Survey,
 ) -> Result<Materialized> {
     let schema = Arc::new(Schema::new(vec![Field::new("h", DataType::UInt64, false)]));
-    let batches = survey
-        .suspects
+    let hashes: Vec<u64> = survey.null_keys.then_some(0).into_iter().chain(survey.suspects.iter().copied()).collect();
+    let batches = hashes
         .chunks(crate::engine::BATCH_ROWS)
         .map(|chunk| {
             let hashes: UInt64Array = chunk.iter().copied().collect();
@@ -224,6 +251,7 @@ async fn versions(
     }
     let table = shape.table.name();
     keep_suspects(engine, session, shape.table, survey).await?;
+    let suspected = places::pick(session, shape, &survey.suspected, "suspected").await?;
     let cutoff = instant_literal(options.cutoff_micros());
     let winners = format!(
         "SELECT _file, _row FROM (SELECT _file, _row, row_number() OVER (PARTITION BY {key} ORDER BY \
@@ -231,19 +259,18 @@ async fn versions(
            CASE WHEN _version <= {cutoff} THEN _version END DESC NULLS LAST, \
            CASE WHEN _version > {cutoff} THEN _version END ASC NULLS LAST, \
            _file DESC, _row DESC) AS _rank \
-         FROM (SELECT n.{key}, n._version, n._file, n._row FROM suspects_{table} s \
-               JOIN ({}) n ON id_hash(n.{key}) = s.h WHERE n._fault IS NULL)) WHERE _rank = 1",
-        shape.numbered_sql(options)
+         FROM ({}) WHERE _fault IS NULL) WHERE _rank = 1",
+        suspected.numbered_sql(options)
     );
     keep_winners(engine, session, shape, &winners, options).await?;
     if shape.table == Table::Customers {
-        let sql = resubscriptions(shape, options);
+        let sql = resubscriptions(&suspected, options);
         let frame = plan_text(session, &sql, &Params::new()).await?;
         engine.materialize(session, "resubscribed", frame, false).await?;
     }
     Ok(format!(
-        "SELECT {list} FROM (SELECT p.* FROM suspects_{table} s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.{key}) = s.h \
-         WHERE p.{key} IS NOT NULL) UNION ALL SELECT {list} FROM settled_{table}"
+        "SELECT {list} FROM (SELECT p.* FROM suspects_{table} s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.{key}) = s.h) \
+         UNION ALL SELECT {list} FROM settled_{table}"
     ))
 }
 
@@ -256,31 +283,31 @@ async fn keep_winners(
     winners: &str,
     options: &Options,
 ) -> Result<()> {
-    let table = shape.table.name();
-    let places = format!("winners_{table}");
-    let frame = plan_text(session, winners, &Params::new()).await?;
-    engine.materialize(session, &places, frame, false).await?;
-    let sql = format!(
-        "SELECT {}, _version, _landed FROM (SELECT p.* FROM {places} w JOIN ({}) p ON w._row = p._row AND w._file = p._file)",
-        shape.list(),
-        shape.placed_sql(options)
-    );
+    let mut chosen = Vec::new();
+    let mut stream = plan_text(session, winners, &Params::new()).await?.execute_stream().await?;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let (file, row) = (batch.column(0).as_primitive::<Int32Type>(), batch.column(1).as_primitive::<Int64Type>());
+        chosen.extend(file.values().iter().zip(row.values()).map(|(file, row)| Place::new(*file, *row)));
+    }
+    chosen.sort_unstable();
+    let picked = places::pick(session, shape, &chosen, "chosen").await?;
+    let sql = format!("SELECT {}, _version, _landed FROM ({})", shape.list(), picked.plain_sql(options));
     let frame = plan_text(session, &sql, &Params::new()).await?;
-    engine.materialize(session, &format!("settled_{table}"), frame, false).await?;
-    engine.discard(session, &places)
+    engine.materialize(session, &format!("settled_{}", shape.table.name()), frame, false).await?;
+    Ok(())
 }
 
 /// When a landed version last became `subscribed` from something else: a changed row alone is no opt-in.
-fn resubscriptions(shape: &Shape, options: &Options) -> String {
+fn resubscriptions(suspected: &Shape, options: &Options) -> String {
     let cutoff = instant_literal(options.cutoff_micros());
     let order = "OVER (PARTITION BY customer_id ORDER BY _version, _file, _row)";
     format!(
         "SELECT customer_id, max(_version) AS resubscribed_at FROM (\
            SELECT customer_id, _version, email_consent, lag(email_consent) {order} AS before, row_number() {order} AS place \
-           FROM (SELECT n.* FROM suspects_customers s JOIN ({}) n ON id_hash(n.customer_id) = s.h \
-                 WHERE n._fault IS NULL AND n._version <= {cutoff})) \
+           FROM ({}) WHERE _fault IS NULL AND _version <= {cutoff}) \
          WHERE place > 1 AND email_consent = 'subscribed' AND before IS DISTINCT FROM 'subscribed' GROUP BY customer_id",
-        shape.numbered_sql(options)
+        suspected.numbered_sql(options)
     )
 }
 
@@ -299,11 +326,11 @@ async fn line_sets(
         return Ok(format!("{plain}{guard}"));
     }
     keep_suspects(engine, session, shape.table, survey).await?;
+    let suspected = places::pick(session, shape, &survey.suspected, "suspected").await?;
     let cutoff = instant_literal(options.cutoff_micros());
     let winners = format!(
         "WITH versioned AS (SELECT n.order_id, n.line, n._file, n._row, coalesce(n._version, o._version) AS v \
-             FROM (SELECT n.order_id, n.line, n._file, n._row, n._version FROM suspects_order_items s \
-                   JOIN ({}) n ON id_hash(n.order_id) = s.h WHERE n._fault IS NULL) n \
+             FROM (SELECT order_id, line, _file, _row, _version FROM ({}) WHERE _fault IS NULL) n \
              LEFT JOIN landed_orders o ON o.order_id = n.order_id), \
          chosen AS (SELECT order_id, coalesce(max(v) FILTER (WHERE v <= {cutoff}), min(v)) AS v FROM versioned GROUP BY order_id), \
          newest AS (SELECT versioned.* FROM versioned JOIN chosen ON versioned.order_id = chosen.order_id \
@@ -312,12 +339,12 @@ async fn line_sets(
              CASE WHEN line IS NULL OR v IS NULL THEN _file END, CASE WHEN line IS NULL OR v IS NULL THEN _row END \
              ORDER BY _file DESC, _row DESC) AS _rank FROM newest) \
          SELECT _file, _row FROM ranked WHERE _rank = 1",
-        shape.numbered_sql(options)
+        suspected.numbered_sql(options)
     );
     keep_winners(engine, session, shape, &winners, options).await?;
     Ok(format!(
-        "SELECT {list} FROM (SELECT p.* FROM suspects_order_items s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.order_id) = s.h \
-         WHERE p.order_id IS NOT NULL AND p.product_id IS NOT NULL) UNION ALL SELECT {list} FROM settled_order_items"
+        "SELECT {list} FROM (SELECT p.* FROM suspects_order_items s RIGHT ANTI JOIN ({plain}) p ON id_hash(p.order_id) = s.h) \
+         UNION ALL SELECT {list} FROM settled_order_items"
     ))
 }
 

@@ -122,6 +122,7 @@ fn register(
             path: file.path.clone(),
             size: file.size,
             rows: Some(file.rows),
+            picked: None,
             constants: vec![
                 ScalarValue::Int32(Some(number)),
                 ScalarValue::TimestampMicrosecond(version, Some("UTC".into())),
@@ -268,9 +269,7 @@ pub(super) fn instant_literal(micros: i64) -> String {
 enum Beside {
     /// Nothing.
     Nothing,
-    /// The file and the row.
-    Place,
-    /// Those and the file's own columns, for the checks.
+    /// The file, the row, and the file's own columns, for the checks.
     Checks,
 }
 
@@ -293,8 +292,6 @@ impl Shape {
             raws.sort();
             raws.dedup();
             list.extend(raws.iter().map(|raw| format!("{} AS {}", identifier(raw), faults::raw_name(raw))));
-        }
-        if beside != Beside::Nothing {
             list.push("_file".to_owned());
             list.push("_row".to_owned());
             from.push_str("_rows");
@@ -303,30 +300,34 @@ impl Shape {
         if self.rated && beside == Beside::Checks {
             let day = format!("local_date(i.ordered_at, {})", literal(options.zone.name()));
             return format!(
-                "SELECT i.*, r.rate AS _rate FROM ({inner}) i LEFT JOIN rates_daily r ON r.currency = upper(i.currency) AND r.day = {day}"
+                "SELECT i.*, r.rate AS _rate FROM rates_daily r RIGHT JOIN ({inner}) i ON r.currency = upper(i.currency) AND r.day = {day}"
             );
         }
         inner
     }
 
+    /// What makes a row of a group faulty.
+    fn faults(&self, group: &Group, options: &Options) -> Vec<faults::Fault> {
+        let mut faults = faults::faults(&group.columns, options.horizon.timestamp_micros());
+        if self.rated {
+            // Orders that are yet to come for this day may have their rates yet to come.
+            let (shop, cutoff) = (literal(&options.currency.to_uppercase()), instant_literal(options.cutoff_micros()));
+            faults.push(faults::Fault {
+                rule: "no_rate",
+                column: "currency".to_owned(),
+                condition: format!(
+                    "_rate IS NULL AND currency IS NOT NULL AND upper(currency) <> {shop} AND ordered_at < {cutoff}"
+                ),
+                value: "CAST(currency AS VARCHAR)".to_owned(),
+            });
+        }
+        faults
+    }
+
     /// Every group with what is faulty in each row: `_fault` is `rule:column`, or null.
     pub(super) fn checked_sql(&self, options: &Options) -> Vec<String> {
-        let horizon = options.horizon.timestamp_micros();
         let checked = |group: &Group| {
-            let mut faults = faults::faults(&group.columns, horizon);
-            if self.rated {
-                // Orders that are yet to come for this day may have their rates yet to come.
-                let (shop, cutoff) =
-                    (literal(&options.currency.to_uppercase()), instant_literal(options.cutoff_micros()));
-                faults.push(faults::Fault {
-                    rule: "no_rate",
-                    column: "currency".to_owned(),
-                    condition: format!(
-                        "_rate IS NULL AND currency IS NOT NULL AND upper(currency) <> {shop} AND ordered_at < {cutoff}"
-                    ),
-                    value: "CAST(currency AS VARCHAR)".to_owned(),
-                });
-            }
+            let faults = self.faults(group, options);
             let mut rule = String::new();
             let mut value = String::new();
             for fault in &faults {
@@ -345,6 +346,17 @@ impl Shape {
             )
         };
         self.groups.iter().map(checked).collect()
+    }
+
+    /// Every group with whether each row is faulty, which is cheaper to tell than why.
+    pub(super) fn flagged_sql(&self, options: &Options) -> Vec<String> {
+        let flagged = |group: &Group| {
+            let conditions: Vec<String> =
+                self.faults(group, options).iter().map(|fault| format!("({})", fault.condition)).collect();
+            let any = if conditions.is_empty() { "false".to_owned() } else { conditions.join(" OR ") };
+            format!("SELECT *, {any} AS _is_faulty FROM ({})", self.group_sql(group, Beside::Checks, options))
+        };
+        self.groups.iter().map(flagged).collect()
     }
 
     /// All rows of the table, unchecked, without row numbers.
@@ -379,13 +391,6 @@ impl Shape {
             return self.empty_sql();
         }
         format!("SELECT {} FROM ({})", self.list(), self.plain_sql(options))
-    }
-
-    /// All rows with `_file` and `_row`, unchecked.
-    pub(super) fn placed_sql(&self, options: &Options) -> String {
-        let parts: Vec<String> =
-            self.groups.iter().map(|group| self.group_sql(group, Beside::Place, options)).collect();
-        parts.join(" UNION ALL ")
     }
 
     /// All rows with `_fault`, `_file` and `_row`, by name and order alike in all groups.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType, UInt64Type};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::physical_plan::execute_stream_partitioned;
@@ -10,6 +10,8 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::Options;
+use super::places::{self, Place};
+use super::repeats::{self, Hashes};
 use super::shape::{Shape, path_of};
 use crate::engine::Engine;
 use crate::engine::statement::{Params, plan_text};
@@ -44,6 +46,10 @@ pub(super) struct Survey {
     pub(super) rejects: Vec<Reject>,
     /// Hashes of ids with several rows or a faulty one, sorted.
     pub(super) suspects: Vec<u64>,
+    /// The places of all rows with those ids, sorted.
+    pub(super) suspected: Vec<Place>,
+    /// The places of the faulty rows, sorted.
+    pub(super) faulty: Vec<Place>,
     /// Whether rows without an id were found.
     pub(super) null_keys: bool,
 }
@@ -51,7 +57,7 @@ pub(super) struct Survey {
 /// Faulty rows of a table that are kept with their place; all are counted.
 pub(super) const KEPT_REJECTS: usize = 10_000;
 
-/// What one row contributes: the id's hash, the version time, and the hash of the line within an order.
+/// What one line contributes: the hash of its order's id, its version time, and its number within the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     hash: u64,
@@ -66,22 +72,32 @@ pub(super) async fn survey(
     shape: &Shape,
     options: &Options,
 ) -> Result<Survey> {
-    let width = if shape.table == Table::OrderItems { size_of::<Seen>() } else { size_of::<u64>() };
+    let line = if shape.table == Table::OrderItems { size_of::<Seen>() } else { 0 };
     let rows = usize::try_from(shape.rows).unwrap_or(usize::MAX);
-    let needed = rows.saturating_mul(width);
-    let passes = u64::try_from(needed / (engine.pool_bytes() / 4).max(1)).unwrap_or(0) + 1;
+    let [dense, sparse] = Hashes::BYTES.map(|width| rows.saturating_mul(width + line));
+    let room = (engine.pool_bytes() / 4).max(1);
+    // Of a part of the ids the rows do not follow each other.
+    let (needed, passes) =
+        if dense <= room { (dense, 1) } else { (sparse, u64::try_from(sparse / room).unwrap_or(0) + 1) };
     let mut survey = Survey::default();
-    let keyed = shape.table.version_key().is_some() || shape.table == Table::OrderItems;
+    let keyed = key_of(shape.table).is_some();
     for pass in 0..if keyed { passes } else { 1 } {
         let reservation = MemoryConsumer::new("survey").register(&engine.runtime().memory_pool);
         reservation.try_grow(needed / usize::try_from(passes).unwrap_or(1))?;
         one_pass(session, shape, options, (pass, passes), &mut survey).await?;
     }
     survey.suspects.sort_unstable();
-    survey.suspects.dedup();
-    survey.rejects.sort();
-    survey.rejects.truncate(KEPT_REJECTS);
+    survey.suspected.sort_unstable();
+    survey.faulty.sort_unstable();
+    if !survey.faulty.is_empty() {
+        report(session, shape, options, &mut survey).await?;
+    }
     Ok(survey)
+}
+
+/// The column whose ids are surveyed.
+fn key_of(table: Table) -> Option<&'static str> {
+    table.version_key().or((table == Table::OrderItems).then_some("order_id"))
 }
 
 async fn one_pass(
@@ -91,154 +107,137 @@ async fn one_pass(
     (pass, passes): (u64, u64),
     survey: &mut Survey,
 ) -> Result<()> {
-    let mut ids: Vec<Vec<u64>> = Vec::new();
+    let mut ids = Vec::new();
     let mut lines: Vec<Vec<Seen>> = Vec::new();
-    for group in shape.checked_sql(options) {
-        let key = shape.table.version_key().or((shape.table == Table::OrderItems).then_some("order_id"));
-        let hash = key.map_or_else(|| "CAST(NULL AS BIGINT UNSIGNED)".to_owned(), |key| format!("id_hash({key})"));
-        let shown = key.map_or_else(
-            || "CAST(NULL AS VARCHAR)".to_owned(),
-            |key| format!("CASE WHEN _fault IS NOT NULL THEN {key} END"),
-        );
-        let extra = if shape.table == Table::OrderItems { ", _version, line" } else { "" };
-        let sql = format!("SELECT {hash} AS h, _fault, _value, {shown} AS k, _file, _row{extra} FROM ({group})");
+    let mut suspects = Vec::new();
+    let items = shape.table == Table::OrderItems;
+    let hash =
+        key_of(shape.table).map_or_else(|| "CAST(0 AS BIGINT UNSIGNED)".to_owned(), |key| format!("id_hash({key})"));
+    let extra = if items { ", _version, line" } else { "" };
+    for group in shape.flagged_sql(options) {
+        let sql = format!("SELECT {hash} AS h, _is_faulty, _file, _row{extra} FROM ({group})");
         let plan = plan_text(session, &sql, &Params::new()).await?.create_physical_plan().await?;
         let streams = execute_stream_partitioned(plan, session.task_ctx())?;
         let mut tasks = tokio::task::JoinSet::new();
         for mut stream in streams {
-            let items = shape.table == Table::OrderItems;
             tasks.spawn(async move {
                 let mut found = Found::default();
                 while let Some(batch) = stream.next().await {
-                    found.read(&batch?, items, pass, passes)?;
+                    found.read(&batch?, items, pass, passes);
                 }
                 Ok::<_, Error>(found)
             });
         }
         while let Some(done) = tasks.join_next().await {
             let found = done.map_err(|error| Error::internal("land.survey", error.to_string()))??;
+            survey.null_keys |= found.null_keys;
             if pass == 0 {
-                survey.null_keys |= found.null_keys;
-                found.report(shape, survey)?;
+                survey.faulty.extend(found.faulty);
             }
             ids.push(found.ids);
             lines.push(found.lines);
-            survey.suspects.extend(found.faulty);
+            suspects.extend(found.suspects);
         }
     }
-    survey.suspects.extend(repeated(ids));
-    survey.suspects.extend(unsettled_orders(lines));
+    suspects.extend(if items { unsettled_orders(lines) } else { repeats::repeated(&ids) });
+    suspects.sort_unstable();
+    suspects.dedup();
+    survey.suspected.extend(repeats::places(&ids, &suspects));
+    survey.suspects.append(&mut suspects);
     Ok(())
 }
-
-/// A faulty row: its fault, key and value, and the number of its file and row.
-type Faulty = (String, Option<String>, Option<String>, i32, i64);
 
 /// What one partition of a scan found.
 #[derive(Debug, Default)]
 struct Found {
-    ids: Vec<u64>,
+    ids: Hashes,
     lines: Vec<Seen>,
-    faulty: Vec<u64>,
+    /// Hashes of ids with a faulty row.
+    suspects: Vec<u64>,
+    faulty: Vec<Place>,
     null_keys: bool,
-    faults: Vec<Faulty>,
-    counts: BTreeMap<String, u64>,
 }
 
 impl Found {
-    fn read(&mut self, batch: &RecordBatch, items: bool, pass: u64, passes: u64) -> Result<()> {
-        let hashes = batch.column(0).as_primitive_opt::<UInt64Type>();
-        let fault = batch.column(1);
-        if let Some(hashes) = hashes {
-            self.null_keys |= hashes.null_count() > 0;
-            if items {
-                let version = batch.column(6).as_primitive::<TimestampMicrosecondType>();
-                let line = batch.column(7).as_primitive::<Int64Type>();
-                for row in 0..batch.num_rows() {
-                    if hashes.is_valid(row) && hashes.value(row) % passes == pass {
-                        self.lines.push(Seen {
-                            hash: hashes.value(row),
-                            version: if version.is_valid(row) { version.value(row) } else { i64::MIN },
-                            line: if line.is_valid(row) { line.value(row).cast_unsigned() } else { u64::MAX },
-                        });
-                    }
-                }
-            } else if passes == 1 && hashes.null_count() == 0 {
-                self.ids.extend_from_slice(hashes.values());
-            } else {
-                self.ids.extend(hashes.iter().flatten().filter(|hash| hash % passes == pass));
+    fn read(&mut self, batch: &RecordBatch, items: bool, pass: u64, passes: u64) {
+        let faulty = batch.column(1).as_boolean();
+        let file = batch.column(2).as_primitive::<Int32Type>();
+        let row_number = batch.column(3).as_primitive::<Int64Type>();
+        let place = |row: usize| Place::new(file.value(row), row_number.value(row));
+        // The hash of no id is 0.
+        let hashes = batch.column(0).as_primitive::<UInt64Type>().values();
+        let is_surveyed = |row: &usize| hashes[*row] != 0 && hashes[*row] % passes == pass;
+        let rows = batch.num_rows();
+        if faulty.true_count() > 0 {
+            for row in (0..rows).filter(|row| faulty.is_valid(*row) && faulty.value(*row)) {
+                self.faulty.push(place(row));
+                self.suspects.extend(is_surveyed(&row).then_some(hashes[row]));
             }
         }
-        if fault.null_count() < fault.len() {
-            self.keep_faults(batch, pass)?;
-        }
-        Ok(())
-    }
-
-    fn keep_faults(&mut self, batch: &RecordBatch, pass: u64) -> Result<()> {
-        let text = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Utf8);
-        let (fault, value, key) = (text(1)?, text(2)?, text(3)?);
-        let (fault, value, key) = (fault.as_string::<i32>(), value.as_string::<i32>(), key.as_string::<i32>());
-        let file = batch.column(4).as_primitive::<Int32Type>();
-        let row_number = batch.column(5).as_primitive::<Int64Type>();
-        let hashes = batch.column(0).as_primitive_opt::<UInt64Type>();
-        let option =
-            |array: &arrow::array::StringArray, row: usize| array.is_valid(row).then(|| array.value(row).to_owned());
-        for row in (0..batch.num_rows()).filter(|row| fault.is_valid(*row)) {
-            if pass == 0 {
-                *self.counts.entry(fault.value(row).to_owned()).or_default() += 1;
-                self.faults.push((
-                    fault.value(row).to_owned(),
-                    option(key, row),
-                    option(value, row),
-                    file.value(row),
-                    row_number.value(row),
-                ));
-                // The first of each partition in file order: later ones are only counted.
-                if self.faults.len() > 2 * KEPT_REJECTS {
-                    self.faults.sort_by_key(|(_, _, _, file, row)| (*file, *row));
-                    self.faults.truncate(KEPT_REJECTS);
-                }
-            }
-            if let Some(hashes) = hashes.filter(|hashes| hashes.is_valid(row)) {
-                self.faulty.push(hashes.value(row));
+        let lacks_ids = hashes.contains(&0);
+        self.null_keys |= lacks_ids;
+        let follow = rows > 0
+            && file.values().first() == file.values().last()
+            && row_number.values().windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if follow && passes == 1 && !lacks_ids {
+            self.ids.extend(hashes, place(0));
+        } else {
+            for row in (0..rows).filter(is_surveyed) {
+                self.ids.push(hashes[row], place(row));
             }
         }
-        Ok(())
-    }
-
-    fn report(&self, shape: &Shape, survey: &mut Survey) -> Result<()> {
-        for (fault, count) in &self.counts {
-            let (rule, column) = fault.split_once(':').unwrap_or((fault, ""));
-            *survey.faults.entry((rule.to_owned(), column.to_owned())).or_default() += count;
+        if items {
+            let version = batch.column(4).as_primitive::<TimestampMicrosecondType>();
+            let line = batch.column(5).as_primitive::<Int64Type>();
+            for row in (0..rows).filter(is_surveyed) {
+                self.lines.push(Seen {
+                    hash: hashes[row],
+                    version: if version.is_valid(row) { version.value(row) } else { i64::MIN },
+                    line: if line.is_valid(row) { line.value(row).cast_unsigned() } else { u64::MAX },
+                });
+            }
         }
-        for (fault, key, value, file, row) in &self.faults {
-            let (rule, column) = fault.split_once(':').unwrap_or((fault, ""));
-            survey.rejects.push(Reject {
-                table: shape.table.name(),
-                file: path_of(shape, *file)?.to_owned(),
-                row: *row,
-                key: key.clone(),
-                column: column.to_owned(),
-                rule: rule.to_owned(),
-                value: value.clone(),
-            });
-        }
-        Ok(())
     }
 }
 
-/// Hashes that occur more than once.
-fn repeated(parts: Vec<Vec<u64>>) -> Vec<u64> {
-    let mut all = parts.into_iter().reduce(|mut all, mut part| {
-        all.append(&mut part);
-        all
-    });
-    let Some(all) = &mut all else { return Vec::new() };
-    all.sort_unstable();
-    let mut out: Vec<u64> = all.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    out.dedup();
-    out
+/// Says of every faulty row what is wrong with it.
+async fn report(session: &SessionContext, shape: &Shape, options: &Options, survey: &mut Survey) -> Result<()> {
+    let picked = places::pick(session, shape, &survey.faulty, "faulty").await?;
+    let key = key_of(shape.table).unwrap_or("CAST(NULL AS VARCHAR)");
+    for group in picked.checked_sql(options) {
+        let sql = format!("SELECT _fault, _value, {key} AS k, _file, _row FROM ({group}) WHERE _fault IS NOT NULL");
+        let mut stream = plan_text(session, &sql, &Params::new()).await?.execute_stream().await?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            let text = |column: usize| arrow::compute::cast(batch.column(column), &DataType::Utf8);
+            let (fault, value, key) = (text(0)?, text(1)?, text(2)?);
+            let (fault, value, key) = (fault.as_string::<i32>(), value.as_string::<i32>(), key.as_string::<i32>());
+            let file = batch.column(3).as_primitive::<Int32Type>();
+            let row_number = batch.column(4).as_primitive::<Int64Type>();
+            let option = |array: &StringArray, row: usize| array.is_valid(row).then(|| array.value(row).to_owned());
+            for row in 0..batch.num_rows() {
+                let (rule, column) = fault.value(row).split_once(':').unwrap_or((fault.value(row), ""));
+                *survey.faults.entry((rule.to_owned(), column.to_owned())).or_default() += 1;
+                survey.rejects.push(Reject {
+                    table: shape.table.name(),
+                    file: path_of(shape, file.value(row))?.to_owned(),
+                    row: row_number.value(row),
+                    key: option(key, row),
+                    column: column.to_owned(),
+                    rule: rule.to_owned(),
+                    value: option(value, row),
+                });
+            }
+            // The first in file order: later ones are only counted.
+            if survey.rejects.len() > 2 * KEPT_REJECTS {
+                survey.rejects.sort();
+                survey.rejects.truncate(KEPT_REJECTS);
+            }
+        }
+    }
+    survey.rejects.sort();
+    survey.rejects.truncate(KEPT_REJECTS);
+    Ok(())
 }
 
 /// Orders whose lines have several version times, or whose line numbers repeat.
@@ -257,12 +256,6 @@ fn unsettled_orders(parts: Vec<Vec<Seen>>) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn repeated_ids_are_found_across_partitions() {
-        assert_eq!(repeated(vec![vec![3, 1], vec![2, 3], vec![3]]), [3]);
-        assert!(repeated(Vec::new()).is_empty());
-    }
 
     #[test]
     fn orders_with_two_versions_or_a_line_twice() {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use object_store::local::LocalFileSystem;
 
-use super::{Options, build, guest_id_function};
+use super::{KeptRows, Options, build, guest_id_function};
 use crate::calendar::{Zone, parse_date};
 use crate::engine::{Engine, Limits};
 use crate::land::{self, Source};
@@ -28,7 +28,7 @@ async fn a_real_shop_on_a_reference_day() {
     let mut functions = land::read::functions();
     functions.push(guest_id_function(b"key"));
     let limits = Limits { memory: 1 << 30, threads: 2, spill: None };
-    let engine = Engine::new(limits, functions, None).unwrap();
+    let engine = Engine::new(limits, functions, None).unwrap().with_aggregate(crate::profile::favorite_function());
     let session = engine.session();
     let sources: Vec<Source> = Table::ALL
         .into_iter()
@@ -66,6 +66,7 @@ async fn a_real_shop_on_a_reference_day() {
             exclude: None,
             ignore_renewals: false,
             contact_fields: Default::default(),
+            kept: KeptRows::default(),
         },
     )
     .await

@@ -92,8 +92,6 @@ impl Tables {
             key: "customer_no",
             profile: "profile".to_owned(),
             contacts: "contacts".to_owned(),
-            orders: "segment_orders".to_owned(),
-            order_items: "segment_order_items".to_owned(),
             events: "events_owned".to_owned(),
             lifecycle: "segment_lifecycle".to_owned(),
             products: "landed_products".to_owned(),

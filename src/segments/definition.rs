@@ -3,7 +3,7 @@
 //! `Definitions` is what the files say; `Definitions::check` resolves all their queries against the catalogue and
 //! each other, and gives every fault of every file at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -383,6 +383,16 @@ impl Segments {
             .map(|segment| Member { id: &segment.definition.id, rule: &segment.rule, goal: segment.goal.as_ref() })
             .collect();
         compile::shared(&members, scope, tables)
+    }
+
+    /// The landed columns beside the contract's that some segment or goal asks about, by table.
+    pub fn custom_row_columns(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let rules = self.active.iter().flat_map(|segment| std::iter::once(&segment.rule).chain(&segment.goal));
+        let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (table, column) in rules.flat_map(Rule::custom_row_columns).filter_map(|name| name.split_once('.')) {
+            found.entry(table).or_default().insert(column);
+        }
+        found
     }
 
     /// Checks a query that is in no file (`--query`), which may refer to the active segments.

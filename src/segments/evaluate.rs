@@ -20,9 +20,12 @@ mod calls;
 mod found;
 /// Rows, and the pickers that could pick them.
 mod scan;
+/// Plans that are sent elsewhere.
+mod wire;
 
 pub use answers::{Answer, read_answers};
 pub use calls::SegmentCalls;
+pub use wire::Wire;
 
 /// Who is in which segment, as customer numbers.
 #[derive(Debug, Clone, Default, PartialEq)]

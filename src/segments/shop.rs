@@ -228,12 +228,19 @@ pub(super) fn contacts() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
 }
 
+/// Every table of the night's session.
+pub(super) fn tables() -> Vec<(&'static str, RecordBatch)> {
+    let mut all = vec![("profile", profile()), ("contacts", contacts())];
+    all.extend(rows::tables());
+    all
+}
+
 #[expect(clippy::disallowed_methods, reason = "a session without a lake, to test statements by themselves")]
 pub(super) fn session() -> SessionContext {
     let session = SessionContext::new();
-    session.register_batch("profile", profile()).unwrap();
-    session.register_batch("contacts", contacts()).unwrap();
-    rows::register(&session);
+    for (name, batch) in tables() {
+        session.register_batch(name, batch).unwrap();
+    }
     session
 }
 

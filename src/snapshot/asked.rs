@@ -10,7 +10,7 @@ use datafusion::prelude::SessionContext;
 use super::reading::Reading;
 use super::setup::Project;
 use crate::engine::statement::{Params, plan_text};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::provider::{DayTable, manifests};
 use crate::lake::snapshots::{PublishedDay, Snapshots};
 use crate::lake::table::Table as LogTable;
@@ -29,12 +29,6 @@ pub(super) async fn of_the_night(
 ) -> Result<()> {
     let families: BTreeSet<Family> = passes.iter().map(|pass| pass.family).collect();
     let has = |family: Family| families.contains(&family);
-    let by_number = "SELECT c.customer_no, t.* FROM (SELECT customer_no, customer_id AS id FROM customers) c JOIN";
-    view(session, "segment_orders", &format!("{by_number} orders t ON c.id = t.customer_id")).await?;
-    view(session, "segment_order_items", &format!("{by_number} order_items t ON c.id = t.customer_id")).await?;
-    let events = "SELECT CAST(w.customer_no AS BIGINT) AS customer_no, e.* FROM (SELECT * FROM who WHERE customer_no >= 0) w \
-                  JOIN landed_events e ON w.id = coalesce(e.customer_id, e.anonymous_id)";
-    view(session, "events_owned", events).await?;
     let persons = "SELECT id, CAST(customer_no AS BIGINT) AS customer_no FROM who WHERE customer_no >= 0";
     view(session, "persons", persons).await?;
     let before: Vec<PublishedDay> = snapshots.days().iter().filter(|day| day.as_of < as_of).cloned().collect();
@@ -98,6 +92,24 @@ impl Reading {
         let Ok(statement) = state.sql_to_statement(sql, &dialect) else { return Ok(BTreeSet::new()) };
         let names = state.resolve_table_references(&statement)?;
         Ok(names.iter().filter(|name| name.schema().is_none()).map(|name| name.table().to_owned()).collect())
+    }
+
+    /// Refuses columns of landed orders and lines, as `table.column`, that were published beside no fact: only those are
+    /// kept that a segment of the project asks about.
+    ///
+    /// # Errors
+    /// `segment.column_not_kept` for the first of them.
+    pub async fn check_kept(&self, columns: impl IntoIterator<Item = &str>) -> Result<()> {
+        for (table, column) in columns.into_iter().filter_map(|name| name.split_once('.')) {
+            if [Table::Orders.name(), Table::OrderItems.name()].contains(&table)
+                && !self.session.table(table).await?.schema().has_column_with_unqualified_name(column)
+            {
+                let message = format!("the column `{column}` of {table} is not kept with the published facts");
+                return Err(Error::definition("segment.column_not_kept", message)
+                    .with_hint("it is from the next night on that a saved segment asks about it"));
+            }
+        }
+        Ok(())
     }
 
     /// Gives the session `events` (clean, before the newest published day's end, each with its customer), `products` (as

@@ -15,6 +15,7 @@ use super::people::People;
 use super::rows::{self, Size};
 use super::segments::compute;
 use super::setup::Project;
+use super::ties;
 use super::writing::Writing;
 use crate::engine::statement::{identifier, plan_text};
 use crate::engine::{Params, Statement};
@@ -86,10 +87,8 @@ pub struct Summary {
 /// The stages in the order of a report.
 pub const STAGES: [&str; 6] = ["loyal", "high_potential", "nurture_needed", "dormant", "churned", "prospect"];
 
-/// The order of `order_items`, whose rows have no key: rows that agree in all of it are the same.
-const EVERY_LINE_COLUMN: &str = "order_id, line, product_id, sku, quantity, unit_price, returned_quantity, title, \
-                                 category, brand, returned_at, array_to_string(collections, ',', ''), \
-                                 array_to_string(labels, ',', '')";
+/// The order of `order_items`, whose rows have no key; the few that agree in these columns are ordered by all others.
+const LINE_ORDER: [&str; 3] = ["order_id", "line", "product_id"];
 
 /// Computes a day and publishes it.
 ///
@@ -130,7 +129,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.rows(landed.tables.values().map(|table| table.rows).sum());
 
     steps.begin("profile");
-    let profiling = project.profiling(run.as_of, prepared.exclude.clone());
+    let profiling = project.profiling(run.as_of, prepared.exclude.clone(), prepared.kept_rows());
     let profiled = Box::pin(profile::build(engine, &session, &landed, &profiling)).await?;
     if profiled.customers == 0 {
         return Err(nobody(project, run).await?);
@@ -146,7 +145,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     let (model, history_days) = (scored.model_row()?, scored.population.history_days(run.as_of));
     let scores = engine.materialize_sorted(&session, "lifecycle_today", scored.rows, &["customer_id"]).await?;
     let transitions = lifecycle::transitions(&session, &texts).await?;
-    full_profile(project, &session).await?;
+    full_profile(&session).await?;
     Box::pin(own.join(engine, &session, run.as_of)).await?;
     steps.rows(scores.rows);
 
@@ -178,14 +177,13 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
             )
             .await?;
         written += writing
-            .write("orders", sorted(&session, "orders", &["_version"], "order_id").await?.execute_stream().await?)
-            .await?;
-        written += writing
             .write(
-                "order_items",
-                sorted(&session, "order_items", &[], EVERY_LINE_COLUMN).await?.execute_stream().await?,
+                "orders",
+                sorted(&session, "orders", &["_version", "customer_no"], "order_id").await?.execute_stream().await?,
             )
             .await?;
+        let lines = sorted(&session, "order_items", &["customer_no"], &LINE_ORDER.join(", ")).await?;
+        written += writing.write("order_items", ties::settled(lines.execute_stream().await?, &LINE_ORDER)?).await?;
     }
     let lifecycle_rows = session
         .table("lifecycle_today")
@@ -195,6 +193,8 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     written += writing.write("lifecycle_transitions", transitions.execute_stream().await?).await?;
     written += writing.write("lifecycle_models", rows::stream(model.schema(), std::iter::once(Ok(model)))).await?;
     written += writing.write("segments", rows::definitions(&compared.definitions)?).await?;
+    let sets: Vec<_> = computed.segments.iter().map(|segment| (segment.id.as_str(), &segment.members)).collect();
+    written += writing.write("segment_overlap", rows::overlaps(&sets)?).await?;
     let members = computed.segments.iter().map(|segment| (segment.id.clone(), segment.members.clone())).collect();
     written += writing.write("segment_members", rows::members(members, Arc::clone(&people))).await?;
     let previous = before.as_ref().map(|(day, _)| day.as_of);
@@ -315,13 +315,18 @@ async fn unchanged(
         && previous == before.map(|(day, _)| day.run_id.as_str()))
 }
 
-/// Replaces the session's `profile` by itself with the columns of the lifecycle.
-async fn full_profile(project: &Project, session: &SessionContext) -> Result<()> {
+/// Replaces the session's `profile` by itself with the columns of the lifecycle. It is a view: to join a few columns again
+/// for every reader costs less than to write all of them down once more.
+async fn full_profile(session: &SessionContext) -> Result<()> {
+    let Some(facts) = session.deregister_table("profile")? else {
+        return Err(Error::internal("snapshot.profile", "the profile was not built"));
+    };
+    session.deregister_table("profile_facts")?;
+    session.register_table("profile_facts", facts)?;
     let sql = "SELECT p.*, l.stage AS lifecycle_stage, l.p_order_90d, l.p_order_365d, l.p_alive, l.expected_orders, \
                       l.predicted_value, l.predicted_spend_tier, l.churn_risk, l.predicted_next_order_date \
-               FROM lifecycle_today l JOIN profile p ON l.customer_id = p.customer_id ORDER BY p.customer_id";
-    let frame = plan_text(session, sql, &Params::new()).await?;
-    project.engine.materialize_sorted(session, "profile", frame, &["customer_no", "customer_id"]).await?;
+               FROM lifecycle_today l JOIN profile_facts p ON l.customer_id = p.customer_id";
+    session.register_table("profile", plan_text(session, sql, &Params::new()).await?.into_view())?;
     Ok(())
 }
 

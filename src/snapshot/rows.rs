@@ -16,6 +16,7 @@ use super::people::People;
 use crate::engine::BATCH_ROWS;
 use crate::error::Result;
 use crate::schema::landed::list_type;
+use crate::segments::overlap::largest;
 
 /// A segment's size and what its members are worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +197,35 @@ pub(super) fn sizes(sizes: &[(Size, Option<NaiveDate>)]) -> Result<SendableRecor
             amount(|size| size.revenue_30d)?,
             count(|size| size.goal.map(|(base, _)| base)),
             count(|size| size.goal.map(|(_, members)| members)),
+        ],
+    )?;
+    Ok(stream(schema, std::iter::once(Ok(batch))))
+}
+
+/// How many overlaps of a segment are kept, the largest.
+const KEPT_OVERLAPS: usize = 50;
+
+/// `segment_overlap` of segments that come sorted by id.
+pub(super) fn overlaps(segments: &[(&str, &RoaringBitmap)]) -> Result<SendableRecordBatchStream> {
+    let schema = schema(vec![
+        ("segment_a", DataType::Utf8),
+        ("segment_b", DataType::Utf8),
+        ("members_a", DataType::Int64),
+        ("members_b", DataType::Int64),
+        ("both", DataType::Int64),
+    ]);
+    let sets: Vec<&RoaringBitmap> = segments.iter().map(|(_, members)| *members).collect();
+    let overlaps = largest(&sets, KEPT_OVERLAPS);
+    let id = |place: usize| segments.get(place).map(|(id, _)| *id);
+    let size = |place: usize| segments.get(place).map(|(_, members)| members.len());
+    let batch = RecordBatch::try_new(
+        Arc::clone(&schema),
+        vec![
+            texts(overlaps.iter().map(|overlap| id(overlap.a))),
+            texts(overlaps.iter().map(|overlap| id(overlap.b))),
+            counts(overlaps.iter().map(|overlap| size(overlap.a))),
+            counts(overlaps.iter().map(|overlap| size(overlap.b))),
+            counts(overlaps.iter().map(|overlap| Some(overlap.both))),
         ],
     )?;
     Ok(stream(schema, std::iter::once(Ok(batch))))

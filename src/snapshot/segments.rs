@@ -18,9 +18,9 @@ use crate::land::Landed;
 use crate::lifecycle;
 use crate::profile::catalogue::{self, Catalogue, FieldKind, Property};
 use crate::profile::computed::{self, Computed as ComputedAttributes};
-use crate::profile::{STATEMENTS, property_column};
+use crate::profile::{KeptRows, MADE_OF_ROWS, STATEMENTS, property_column};
 use crate::schema::landed::Table;
-use crate::segments::compile::{Scope, Tables, standalone_sql};
+use crate::segments::compile::{Family, Scope, Shared, Tables, standalone_sql};
 use crate::segments::definition::{Definitions, Fault, Segments};
 use crate::segments::evaluate::evaluate;
 
@@ -91,7 +91,11 @@ fn landed_catalogue(project: &Project, landed: &Landed) -> Catalogue {
         .filter(|(_, summary)| !summary.files.is_empty())
         .map(|(table, summary)| (table.name().to_owned(), summary.present.clone()))
         .collect();
-    let rows = [Table::Orders, Table::OrderItems, Table::Events].map(|table| (table, landed.table(table).custom));
+    let rows = [Table::Orders, Table::OrderItems, Table::Events].map(|table| {
+        let mut custom = landed.table(table).custom;
+        custom.retain(|name, _| !MADE_OF_ROWS.contains(&name.as_str()));
+        (table, custom)
+    });
     Catalogue::new(&properties, &fields(project), Some(present)).with_row_columns(rows.into_iter().collect())
 }
 
@@ -123,6 +127,8 @@ pub struct Prepared {
     pub segments: Segments,
     /// The day and zone of their dates.
     pub scope: Scope,
+    /// Everything that they ask, each thing once.
+    shared: Shared,
     /// SQL over `landed_customers` that names the customers whom `[customers] exclude` leaves out.
     pub exclude: Option<String>,
     /// What is well written but hardly meant.
@@ -190,10 +196,24 @@ pub fn prepare(
         .attributes()
         .iter()
         .filter_map(|attribute| Some((attribute.name.clone(), attribute.definition.clone()?)));
-    Ok(Prepared { segments, scope, exclude, warnings, described, computed: computed.collect() })
+    let shared = segments.shared(scope, &Tables::of_the_night())?;
+    Ok(Prepared { segments, scope, shared, exclude, warnings, described, computed: computed.collect() })
 }
 
 impl Prepared {
+    /// What the profile has to keep for the segments: columns of events, and columns of orders and their lines that the
+    /// contract does not know.
+    pub(super) fn kept_rows(&self) -> KeptRows {
+        let events = self.shared.passes.iter().filter(|pass| matches!(pass.family, Family::Events | Family::Abandoned));
+        let custom = self.segments.custom_row_columns();
+        let of = |table: Table| custom.get(table.name()).into_iter().flatten().map(|name| (*name).to_owned()).collect();
+        KeptRows {
+            events: Some(events.flat_map(|pass| pass.columns.iter().cloned()).collect()),
+            orders: of(Table::Orders),
+            lines: of(Table::OrderItems),
+        }
+    }
+
     /// Each segment's definition hash, by id.
     pub(super) fn hashes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.described.iter().map(|definition| (definition.id.as_str(), definition.hash.as_str()))
@@ -301,9 +321,9 @@ pub(super) async fn compute(
     snapshots: &Snapshots,
     prepared: &Prepared,
 ) -> Result<Computed> {
-    let shared = prepared.segments.shared(prepared.scope, &Tables::of_the_night())?;
+    let shared = &prepared.shared;
     Box::pin(super::asked::of_the_night(project, session, snapshots, prepared.scope.as_of, &shared.passes)).await?;
-    let mut found = Box::pin(evaluate(session, &shared)).await?;
+    let mut found = Box::pin(evaluate(session, shared)).await?;
     let segments = prepared
         .described
         .iter()

@@ -46,6 +46,7 @@ impl Project {
         functions.push(profile::guest_id_function(&key));
         let limits = Limits { memory: settings.engine.memory_limit, threads: settings.engine.threads, spill: None };
         let engine = Engine::new(limits, functions, Some(settings.root.join("sql")))?;
+        let engine = engine.with_aggregate(profile::favorite_function());
         lake.register(engine.runtime());
         let mut sources = Vec::new();
         for table in Table::ALL {
@@ -128,8 +129,8 @@ impl Project {
         }
     }
 
-    /// What the profile depends on. `exclude` is the compiled `[customers] exclude`.
-    pub fn profiling(&self, as_of: NaiveDate, exclude: Option<String>) -> profile::Options {
+    /// What the profile depends on. `exclude` is the compiled `[customers] exclude`, `kept` what later steps read of rows.
+    pub fn profiling(&self, as_of: NaiveDate, exclude: Option<String>, kept: profile::KeptRows) -> profile::Options {
         let settings = &self.settings;
         let contact = settings.fields.iter().filter(|(_, field)| field.contact).map(|(name, _)| name.clone());
         profile::Options {
@@ -140,6 +141,7 @@ impl Project {
             exclude,
             ignore_renewals: settings.lifecycle.recurring == Recurring::Ignore,
             contact_fields: contact.collect(),
+            kept,
         }
     }
 }

@@ -2,7 +2,8 @@
 -- measures Alluvial against. Every column of the contract's chapter 3 but the model-based ones.
 --
 -- The variables `landing`, `as_of` and `currency` are set before, and the session's TimeZone is the shop's, so that a
--- date is a local day. Statements are run one by one; the last one is the profile.
+-- date is a local day. Statements are run one by one; the last one is the profile. A comment `/*NAME*/` is where
+-- `segments.py` asks for more columns of that table.
 
 SET VARIABLE cutoff = (getvariable('as_of')::DATE + 1)::TIMESTAMPTZ;
 SET VARIABLE days_30 = (getvariable('as_of')::DATE - 29)::TIMESTAMPTZ;
@@ -10,11 +11,13 @@ SET VARIABLE days_90 = (getvariable('as_of')::DATE - 89)::TIMESTAMPTZ;
 
 -- ── customers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- A consent that is none of the known ones counts as missing.
 CREATE TEMP TABLE customer_versions AS
-SELECT * EXCLUDE (updated_at, dt), coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at
+SELECT * EXCLUDE (updated_at, dt)
+         REPLACE (CASE WHEN lower(email_consent) IN ('subscribed', 'unsubscribed', 'pending', 'never') THEN lower(email_consent) END AS email_consent),
+       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at
 FROM read_parquet(getvariable('landing') || '/customers/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
-WHERE customer_id IS NOT NULL
-  AND (email_consent IS NULL OR email_consent IN ('subscribed', 'unsubscribed', 'pending', 'never'));
+WHERE customer_id IS NOT NULL;
 
 -- A new opt-in is a version that became subscribed from something else.
 CREATE TEMP TABLE resubscribed AS
@@ -62,17 +65,10 @@ CREATE TEMP TABLE roots AS
 SELECT a.id, coalesce(c.root, b.root, a.root) AS root
 FROM links a LEFT JOIN links b ON b.id = a.root LEFT JOIN links c ON c.id = b.root;
 
-CREATE TEMP TABLE addresses AS
-SELECT kind, address, arg_min(customer_id, (created_at IS NULL, created_at, customer_id)) AS customer_id
-FROM (
-  SELECT 'email' AS kind, lower(email) AS address, coalesce(r.root, customer_id) AS customer_id,
-         coalesce(created_at, email_subscribed_at, email_consent_at, version_at) AS created_at
-  FROM landed_customers LEFT JOIN roots r ON r.id = customer_id WHERE email IS NOT NULL
-  UNION ALL
-  SELECT 'phone', phone, coalesce(r.root, customer_id), coalesce(created_at, email_subscribed_at, email_consent_at, version_at)
-  FROM landed_customers LEFT JOIN roots r ON r.id = customer_id WHERE phone IS NOT NULL
-)
-GROUP BY kind, address;
+-- Landed customers that were merged into another, with the time since which they exist.
+CREATE TEMP TABLE merged AS
+SELECT r.id, r.root, coalesce(c.created_at, c.email_subscribed_at, c.email_consent_at, c.version_at) AS since_at
+FROM landed_customers c JOIN roots r ON r.id = c.customer_id;
 
 -- ── orders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,10 +89,27 @@ SELECT order_id, ordered_at, updated_at, total, discount, refunded, refunded_at,
        nullif(upper(currency), getvariable('currency')) AS foreign_currency,
        nullif(lower(trim(email)), '') AS email, nullif(trim(phone), '') AS phone,
        nullif(nullif(trim(customer_id), ''), '0') AS customer_id,
-       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at
+       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at /*order_versions*/
 FROM read_parquet(getvariable('landing') || '/orders/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE order_id IS NOT NULL AND total >= 0 AND ordered_at < getvariable('cutoff')
   AND meaning IS NOT NULL AND (foreign_currency IS NULL OR foreign_currency IN (SELECT currency FROM rates));
+
+-- Whose an address is: the customer's who exists before the cutoff and was created first, deleted ones last.
+CREATE TEMP TABLE addresses AS
+WITH persons AS (
+  SELECT coalesce(r.root, c.customer_id) AS customer_id, lower(c.email) AS email, c.phone,
+         coalesce(c.created_at, c.email_subscribed_at, c.email_consent_at, c.version_at) AS since_at,
+         r.root IS NULL AND coalesce(c.deleted_at < getvariable('cutoff'), false) AS is_deleted
+  FROM landed_customers c LEFT JOIN roots r ON r.id = c.customer_id
+  WHERE since_at < getvariable('cutoff') OR c.customer_id IN (SELECT customer_id FROM order_versions WHERE test IS NOT TRUE)
+)
+SELECT kind, address, arg_min(customer_id, (is_deleted, since_at IS NULL, since_at, customer_id)) AS customer_id
+FROM (
+  SELECT 'email' AS kind, email AS address, customer_id, since_at, is_deleted FROM persons WHERE email IS NOT NULL
+  UNION ALL
+  SELECT 'phone', phone, customer_id, since_at, is_deleted FROM persons WHERE phone IS NOT NULL
+)
+GROUP BY kind, address;
 
 CREATE TEMP TABLE orders AS
 WITH repeated AS (SELECT order_id FROM order_versions GROUP BY order_id HAVING count(*) > 1),
@@ -123,7 +136,7 @@ money AS (
 )
 SELECT o.order_id, o.ordered_at, o.ordered_on, o.status, o.status IN ('paid', 'refunded', 'partially_refunded') AS is_counted,
        o.total_here - o.refunded_here AS net_amount, o.discount_here AS discount, o.refunded_here AS refunded, coalesce(len(o.coupon_codes), 0) AS coupons,
-       coalesce(r.root, o.customer_id, e.customer_id, p.customer_id, 'guest:' || coalesce(o.email, o.phone)) AS customer_id
+       coalesce(r.root, o.customer_id, e.customer_id, p.customer_id, 'guest:' || coalesce(o.email, o.phone)) AS customer_id /*orders*/
 FROM money o
 LEFT JOIN roots r ON r.id = o.customer_id
 LEFT JOIN addresses e ON o.customer_id IS NULL AND e.kind = 'email' AND e.address = o.email
@@ -146,7 +159,7 @@ GROUP BY customer_id;
 -- ── order lines ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TEMP TABLE products AS
-SELECT product_id, category, brand
+SELECT product_id, category, brand /*products*/
 FROM read_parquet(getvariable('landing') || '/products/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE product_id IS NOT NULL
 QUALIFY row_number() OVER (
@@ -158,7 +171,7 @@ QUALIFY row_number() OVER (
 CREATE TEMP TABLE line_versions AS
 SELECT order_id, line, product_id, category, brand, coalesce(quantity, 1) AS quantity,
        CASE WHEN returned_at >= getvariable('cutoff') THEN 0 ELSE coalesce(returned_quantity, 0) END AS returned,
-       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at, filename, file_row_number
+       coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at, filename, file_row_number /*line_versions*/
 FROM read_parquet(getvariable('landing') || '/order_items/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE order_id IS NOT NULL AND product_id IS NOT NULL AND coalesce(quantity, 1) >= 0 AND version_at <= getvariable('cutoff');
 
@@ -167,7 +180,7 @@ WITH repeated AS (
   SELECT order_id FROM line_versions GROUP BY order_id HAVING min(version_at) < max(version_at) OR count(*) > count(DISTINCT line)
 )
 SELECT o.customer_id, o.ordered_at, i.product_id, coalesce(i.category, p.category) AS category, coalesce(i.brand, p.brand) AS brand,
-       i.quantity, i.returned
+       i.quantity, i.returned /*items*/
 FROM (
   SELECT * FROM line_versions WHERE order_id NOT IN (FROM repeated)
   UNION ALL
@@ -205,7 +218,7 @@ DROP TABLE items;
 -- ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TEMP VIEW landed_events AS
-SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce
+SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce /*landed_events*/
 FROM read_parquet(getvariable('landing') || '/events/**/*.parquet', union_by_name = true)
 WHERE event_id IS NOT NULL AND occurred_at < getvariable('cutoff');
 
@@ -214,7 +227,7 @@ CREATE TEMP TABLE repeated AS
 SELECT event_id FROM landed_events GROUP BY event_id HAVING count(*) > 1;
 
 CREATE TEMP TABLE settled AS
-SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce
+SELECT event_id, occurred_at, type, customer_id, anonymous_id, product_id, rating, machine, bounce /*landed_events*/
 FROM read_parquet(getvariable('landing') || '/events/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
 WHERE event_id IN (FROM repeated) AND occurred_at < getvariable('cutoff')
 QUALIFY row_number() OVER (
@@ -263,15 +276,27 @@ GROUP BY customer_id;
 
 -- ── the profile ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- Somebody who was merged goes on as the other; where that one was never landed, with what is known of the first created.
 CREATE TEMP TABLE people AS
 SELECT coalesce(c.customer_id, o.customer_id) AS customer_id, c.* EXCLUDE (customer_id, created_at),
-       coalesce(c.created_at, o.first_any_at, c.email_subscribed_at, c.email_consent_at, c.version_at) AS created_at, o.* EXCLUDE (customer_id)
+       coalesce(CASE WHEN c.created_at < getvariable('cutoff') THEN c.created_at END, o.first_any_at,
+                CASE WHEN c.since_at < getvariable('cutoff') THEN c.since_at END, m.since_at) AS created_at,
+       o.* EXCLUDE (customer_id)
 FROM (
-  SELECT * FROM landed_customers WHERE customer_id NOT IN (SELECT id FROM roots)
+  SELECT *, coalesce(created_at, email_subscribed_at, email_consent_at, version_at) AS since_at
+  FROM (
+    SELECT * FROM landed_customers WHERE customer_id NOT IN (SELECT id FROM roots)
+    UNION ALL
+    SELECT c.* REPLACE (m.root AS customer_id)
+    FROM landed_customers c JOIN merged m ON m.id = c.customer_id
+    WHERE m.root NOT IN (SELECT customer_id FROM landed_customers)
+    QUALIFY row_number() OVER (PARTITION BY m.root ORDER BY m.since_at NULLS LAST, m.id) = 1
+  )
 ) c
 FULL JOIN order_stats o ON o.customer_id = c.customer_id
+LEFT JOIN (SELECT root, min(since_at) AS since_at FROM merged GROUP BY root) m ON m.root = c.customer_id
 WHERE (c.deleted_at IS NULL OR c.deleted_at >= getvariable('cutoff'))
-  AND (o.customer_id IS NOT NULL OR coalesce(c.created_at, c.email_subscribed_at, c.email_consent_at, c.version_at) < getvariable('cutoff'));
+  AND (o.customer_id IS NOT NULL OR c.since_at IS NULL OR c.since_at < getvariable('cutoff') OR m.since_at < getvariable('cutoff'));
 
 CREATE TEMP TABLE ranks AS
 SELECT customer_id, CASE WHEN n = 1 THEN 0 ELSE 100.0::DOUBLE * spent / (n - 1) END AS amount_spent_percentile,
@@ -288,7 +313,8 @@ FROM (
 SELECT c.customer_id, c.created_at, c.store, c.gender, c.birthday, c.language, c.country, c.region, c.city, c.registration_source, c.membership,
        coalesce(c.tags, []) AS tags, coalesce(c.lists, []) AS lists, c.shoe_size, c.loyalty_points, c.preferred_store,
        CASE WHEN c.email_valid IS FALSE
-              OR (v.bounced_at IS NOT NULL AND NOT coalesce(c.email_consent_at > v.bounced_at, false) AND NOT coalesce(s.resubscribed_at > v.bounced_at, false)) THEN 'invalid'
+              OR (v.bounced_at IS NOT NULL AND NOT coalesce(c.email_consent IN ('subscribed', 'pending') AND c.email_consent_at > v.bounced_at, false)
+                  AND NOT coalesce(c.email_consent = 'subscribed' AND s.resubscribed_at > v.bounced_at, false)) THEN 'invalid'
             WHEN c.email_consent IN ('subscribed', 'pending') AND v.unsubscribed_at IS NOT NULL
              AND NOT coalesce(c.email_consent_at > v.unsubscribed_at, false) AND NOT coalesce(s.resubscribed_at > v.unsubscribed_at, false) THEN 'unsubscribed'
             WHEN c.email_consent IS NULL OR c.email_consent = 'never' THEN 'not_subscribed' ELSE c.email_consent END AS email_subscription_status,
@@ -296,8 +322,8 @@ SELECT c.customer_id, c.created_at, c.store, c.gender, c.birthday, c.language, c
             ELSE c.sms_consent END AS sms_subscription_status,
        email_subscription_status = 'subscribed' AND c.email IS NOT NULL AS email_reachable,
        sms_subscription_status = 'subscribed' AND c.phone IS NOT NULL AS sms_reachable,
-       coalesce(c.email_subscribed_at, CASE WHEN c.email_consent = 'subscribed' THEN c.email_consent_at END) AS email_subscribed_date,
-       lower(nullif(split_part(c.email, '@', 2), '')) AS customer_email_domain,
+       coalesce(c.email_subscribed_at, CASE WHEN email_subscription_status = 'subscribed' THEN c.email_consent_at END) AS email_subscribed_date,
+       CASE WHEN contains(c.email, '@') THEN lower(nullif(split_part(c.email, '@', -1), '')) END AS customer_email_domain,
        coalesce(c.number_of_orders, 0) AS number_of_orders, coalesce(c.amount_spent, 0)::DECIMAL(28, 2) AS amount_spent,
        CASE WHEN c.number_of_orders > 0
             THEN (((c.amount_spent * 100)::HUGEINT * 200 + c.number_of_orders) // (2 * c.number_of_orders) / 10000)::DECIMAL(18, 4) END AS average_order_amount,

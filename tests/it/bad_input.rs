@@ -68,6 +68,9 @@ fn faulty_rows_below_the_ratio_are_kept_and_counted() {
     orders    unknown_status      1
     orders    unparsable_time     1
 
+    left out     reason             rows
+    order_items  order_comes_later     1
+
     customers  5
 
     stage           customers  share

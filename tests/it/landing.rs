@@ -358,7 +358,7 @@ async fn faulty_rows_go_to_rejects_with_their_place() {
          o1 | p5 | 1 | | -0.01",
     )
     .land("events", "event_id | occurred_at | type\n | 2026-11-01T10:00:00Z | page_viewed\ne2 | 2026-11-01T10:00:00Z | ''\ne3 | never | searched")
-    .land("customers", "customer_id | email | created_at\n'' | a@b.dk |\nc2 | a@b.dk | 1 May")
+    .land("customers", "customer_id | email | created_at | birthday\n'' | a@b.dk | |\nc2 | a@b.dk | 1 May |\nc3 | | | 1980-02-29 00:00:00\nc4 | | | in spring")
     .land("identities", "anonymous_id | customer_id | linked_at\n | c1 | 2026-11-01T10:00:00Z\nx | 0 | 2026-11-01T10:00:00Z")
     .land("rates", "date | currency | rate\nsome day | SEK | 0.1\n2026-11-01 | SEK | 0\n2026-11-01 | SEK | -1")
     .land("suppressions", "channel | identifier\npigeon | a@b.dk\nemail | a@b.dk");
@@ -391,7 +391,11 @@ async fn faulty_rows_go_to_rejects_with_their_place() {
     assert_eq!(day.rejects(Table::Events).len(), 3);
     assert_eq!(
         day.rejects(Table::Customers),
-        ["part.parquet|0|-|customer_id|null_id|-", "part.parquet|1|c2|created_at|unparsable_time|1 May"]
+        [
+            "part.parquet|0|-|customer_id|null_id|-",
+            "part.parquet|1|c2|created_at|unparsable_time|1 May",
+            "part.parquet|3|c4|birthday|unparsable_time|in spring",
+        ]
     );
     assert_eq!(day.rejects(Table::Identities).len(), 2);
     assert_eq!(
@@ -404,7 +408,7 @@ async fn faulty_rows_go_to_rejects_with_their_place() {
     );
     assert_eq!(day.rejects(Table::Suppressions), ["part.parquet|0|-|channel|unknown_value|pigeon"]);
     assert_eq!(day.landed.table(Table::Orders).rejected(), 10);
-    assert_eq!(day.profile("customer_id, number_of_orders, items_bought").await, ["c1|1|1"]);
+    assert_eq!(day.profile("customer_id, number_of_orders, items_bought").await, ["c1|1|1", "c3|0|0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

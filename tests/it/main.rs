@@ -13,6 +13,8 @@ mod commands;
 mod explain;
 /// Functions over rows, by the program itself.
 mod functions;
+/// The promises of the segment language, for queries that nobody would write.
+mod fuzz;
 /// Temporary projects, and commands as snapshots.
 mod harness;
 /// Which files are read, how their columns are understood, and what stops a run.

@@ -472,7 +472,7 @@ fn every_final_run_is_recorded() {
     );
     assert_eq!(
         shop.one("SELECT \"rows\", left_out, started_at <= finished_at FROM job_runs WHERE status = 'succeeded' AND as_of = DATE '2026-03-01'"),
-        r#"{"customers":4,"order_items":8,"orders":7} {} true"#
+        r#"{"customers":4,"order_items":8,"orders":7} {"order_items":{"order_comes_later":3}} true"#
     );
 }
 
@@ -503,15 +503,18 @@ fn a_projects_own_statements_are_used_and_told() {
     let shop = TinyShop::new();
     shop.night(D1);
     let manifest_dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let built_in = std::fs::read_to_string(manifest_dir.join("sql/profile/favorites.sql")).unwrap();
-    shop.folder.write("sql/profile/favorites.sql", &built_in);
+    let built_in = std::fs::read_to_string(manifest_dir.join("sql/profile/item_stats.sql")).unwrap();
+    shop.folder.write("sql/profile/item_stats.sql", &built_in);
     let report = shop.night(D1);
     assert_eq!(text(&report, "status"), "unchanged", "a copy of the built-in text changes nothing");
-    shop.folder.write("sql/profile/favorites.sql", &built_in.replace("bought DESC", "bought ASC"));
+    shop.folder.write(
+        "sql/profile/item_stats.sql",
+        &built_in.replace("favorite(category, quantity,", "favorite(category, -quantity,"),
+    );
     let report = shop.night(D1);
     assert_eq!(text(&report, "status"), "succeeded");
     assert!(
-        report["warnings"].to_string().contains("sql/profile/favorites.sql is the project's own"),
+        report["warnings"].to_string().contains("sql/profile/item_stats.sql is the project's own"),
         "{}",
         report["warnings"]
     );
@@ -526,10 +529,10 @@ fn a_projects_own_statements_are_used_and_told() {
     assert_eq!(text(&report, "status"), "succeeded", "an overridden lifecycle is another answer");
     assert!(report["warnings"].to_string().contains("sql/lifecycle/transitions.sql"), "{}", report["warnings"]);
     assert_eq!(shop.one("SELECT DISTINCT from_stage FROM lifecycle_transitions"), "nobody");
-    shop.folder.write("sql/profile/favorites.sql", "SELECT nothing FROM order_items");
+    shop.folder.write("sql/profile/item_stats.sql", "SELECT nothing FROM order_items");
     let ran = shop.run(&["run", "nightly", "--as-of", D1]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("--> sql/profile/favorites.sql"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--> sql/profile/item_stats.sql"), "{}", ran.stderr);
 }
 
 #[test]

@@ -505,3 +505,48 @@ async fn buyers_have_their_order_days() {
     shop.ignore_renewals = true;
     assert_eq!(shop.day(DAY).await.rows(buyers).await[0], "c1|1|2026-11-01|2026-11-01|10.00|false");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_have_their_customers_number() {
+    let mut shop = Shop::new("UTC");
+    shop.land(
+        "customers",
+        "customer_id | created_at | deleted_at
+         c1 | 2026-01-01T00:00:00Z |
+         c2 | 2026-01-01T00:00:00Z | 2026-02-01T00:00:00Z
+         c3 | 2026-01-01T00:00:00Z |",
+    )
+    .land("identities", "anonymous_id | customer_id | linked_at\nv1 | c3 | 2026-11-01T00:00:00Z")
+    .land(
+        "events",
+        "event_id | occurred_at | type | customer_id | anonymous_id | product_id
+         e1 | 2026-11-01T00:00:01Z | product_viewed | c1 | | p1
+         e2 | 2026-11-01T00:00:02Z | email_sent | | v1 |
+         e3 | 2026-11-01T00:00:03Z | product_viewed | | v9 | p1
+         e4 | 2026-11-01T00:00:04Z | product_viewed | c2 | | p1
+         e5 | 2026-11-01T00:00:05Z | product_viewed | c3 | v9 | p2
+         e5 | 2026-11-01T00:00:06Z | product_viewed | c3 | v9 | p3",
+    );
+    let day = shop.day(DAY).await;
+    let columns = "customer_no, occurred_at, type, product_id";
+    let expected = [
+        "0|2026-11-01T00:00:01Z|product_viewed|p1",
+        "1|2026-11-01T00:00:02Z|email_sent|-",
+        "1|2026-11-01T00:00:06Z|product_viewed|p3",
+    ];
+    assert_eq!(day.rows(&format!("SELECT {columns} FROM events_owned ORDER BY occurred_at")).await, expected);
+    assert_eq!(day.rows("SELECT event_id FROM events_owned ORDER BY 1").await, ["e1", "e2", "e5"]);
+    assert_eq!((day.left_out("events", "visitor_never_linked"), day.left_out("events", "customer_left_out")), (1, 1));
+
+    // The columns that somebody asks for are kept, whatever else the events have.
+    shop.event_columns = Some(["type", "product_id", "occurred_at", "no_such"].map(str::to_owned).into());
+    let kept = shop.day(DAY).await;
+    assert_eq!(kept.rows(&format!("SELECT {columns} FROM events_owned ORDER BY occurred_at")).await, expected);
+    assert!(
+        kept.session.table("events_owned").await.unwrap().schema().field_with_unqualified_name("event_id").is_err()
+    );
+    assert_eq!(
+        kept.profile("customer_id, product_views_30d").await,
+        day.profile("customer_id, product_views_30d").await
+    );
+}

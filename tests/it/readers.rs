@@ -103,7 +103,7 @@ async fn the_nights_plans_survive_being_sent_elsewhere() {
     let as_of = parse_date(D2).unwrap();
     let options = project.landing(as_of, Clock::System.now());
     let landed = Box::pin(land::land(engine, &session, &project.sources, &options)).await.unwrap();
-    let profiling = project.profiling(as_of, None);
+    let profiling = project.profiling(as_of, None, alluvial::profile::KeptRows::default());
     let profiled = Box::pin(profile::build(engine, &session, &landed, &profiling)).await.unwrap();
     assert_eq!((profiled.customers, profiled.buyers), (5, 4));
 

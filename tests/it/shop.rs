@@ -37,6 +37,7 @@ pub(crate) struct Shop {
     pub(crate) exclude: Option<String>,
     pub(crate) ignore_renewals: bool,
     pub(crate) contact_fields: BTreeSet<String>,
+    pub(crate) event_columns: Option<BTreeSet<String>>,
     pub(crate) overrides: Option<PathBuf>,
 }
 
@@ -65,6 +66,7 @@ impl Shop {
             exclude: None,
             ignore_renewals: false,
             contact_fields: BTreeSet::new(),
+            event_columns: None,
             overrides: None,
         }
     }
@@ -115,6 +117,7 @@ impl Shop {
         let spill = Some(self.dir.path().join("spill"));
         let limits = Limits { memory: 256 << 20, threads: self.threads, spill };
         let engine = Engine::new(limits, functions, self.overrides.clone())?;
+        let engine = engine.with_aggregate(profile::favorite_function());
         let session = engine.session();
         let landing = self.dir.path().canonicalize().unwrap().join("landing");
         let source = |table: Table| Source {
@@ -145,6 +148,7 @@ impl Shop {
             exclude: self.exclude.clone(),
             ignore_renewals: self.ignore_renewals,
             contact_fields: self.contact_fields.clone(),
+            kept: profile::KeptRows { events: self.event_columns.clone(), ..profile::KeptRows::default() },
         };
         let profiled = Box::pin(profile::build(&engine, &session, &landed, &options)).await?;
         Ok(Day { engine, session, landed, profiled })

@@ -284,7 +284,8 @@ async fn rows_count_from_their_own_time_on() {
     );
     // c3's account is not made yet: it is known from the order only.
     assert_eq!(day.profile("created_at").await, ["2026-11-10T22:59:59.999999Z", "2026-11-02T00:00:00Z"]);
-    assert_eq!(day.left_out("order_items", "order_not_landed"), 1, "o2 is landed, and not visible yet");
+    assert_eq!(day.left_out("order_items", "order_not_landed"), 1, "of o9");
+    assert_eq!(day.left_out("order_items", "order_comes_later"), 1, "of o2");
     assert_eq!(day.left_out("events", "visitor_never_linked"), 1);
     let day = shop.day("2026-11-11").await;
     assert_eq!(
@@ -436,4 +437,28 @@ async fn lines_wait_for_their_order_for_some_days() {
     assert!(shop.day("2026-11-09").await.rejects(Table::OrderItems).is_empty());
     shop.lookback_days = 2;
     assert_eq!(shop.day("2026-11-10").await.rejects(Table::OrderItems).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_rejected_order_are_counted_and_not_rejected() {
+    let shop = Shop::new("UTC");
+    shop.land(
+        "orders",
+        "order_id | ordered_at | total | customer_id
+         good | 2026-11-01T00:00:00Z | 1 | c1
+         bad | 2026-11-01T00:00:00Z | -1 | c1
+         mended | 2026-11-01T00:00:00Z | -1 | c1
+         mended | 2026-11-01T00:00:00Z | 1 | c1
+         | 2026-11-01T00:00:00Z | 1 | c1",
+    )
+    .land("order_items/dt=2026-11-01/a.parquet", "order_id | product_id\ngood | p1\nbad | p1\nbad | p2\nmended | p1");
+    let day = shop.day("2026-11-10").await;
+    assert_eq!(day.rows("SELECT order_id FROM order_items ORDER BY 1").await, ["good", "mended"]);
+    assert_eq!(day.left_out("order_items", "order_rejected"), 2);
+    assert_eq!(day.left_out("order_items", "order_not_landed"), 0);
+    assert!(
+        day.rejects(Table::OrderItems).is_empty(),
+        "the fault is the order's: {:?}",
+        day.rejects(Table::OrderItems)
+    );
 }

@@ -164,6 +164,7 @@ impl Asked {
                 "look at {newest}, or at the members of that day with `alluvial segment members ID --as-of {day}`"
             )));
         }
+        reading.check_kept(self.rule.custom_row_columns()).await?;
         if reading.reads_rows(sql)? {
             Box::pin(reading.with_rows(&opened.project, opened.clock.now())).await?;
         }

@@ -112,7 +112,11 @@ impl Checker<'_> {
                 );
                 return None;
             };
-            return Some(Asked::Together(aggregate(sql.clone()), row_fact(text, kind, String::new())));
+            let total = row_fact(text, kind, String::new());
+            return Some(Asked::Together(
+                aggregate(sql.clone()),
+                Attribute { landed: column.landed, custom: column.custom, ..total },
+            ));
         }
         if let Some(column) = text.strip_prefix("column.").or(Some(text))
             && let Some(column) = self.context.catalogue.row_column(function.rows, column)

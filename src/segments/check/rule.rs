@@ -218,6 +218,15 @@ impl Rule {
         found
     }
 
+    /// The landed columns beside the contract's that it asks about, as `table.column`.
+    pub fn custom_row_columns(&self) -> BTreeSet<&str> {
+        let tests = self.row_tests().into_iter();
+        let attributes = tests.flat_map(|test| {
+            test.picks.iter().chain(test.aggregates.iter().map(|one| &one.test)).map(|test| &test.attribute)
+        });
+        attributes.filter(|attribute| attribute.custom).flat_map(|one| &one.landed).map(String::as_str).collect()
+    }
+
     fn visit<'a>(&'a self, visit: &mut impl FnMut(&'a Rule)) {
         visit(self);
         match self {

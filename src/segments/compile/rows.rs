@@ -1,5 +1,7 @@
 //! Where the rows of functions come from: one FROM a table, and what each function wants of its rows.
 
+use std::collections::BTreeSet;
+
 use super::days::civil;
 use super::quote::{identifier, text};
 use super::{Scope, Tables};
@@ -190,4 +192,55 @@ fn history(tables: &Tables, rows: &str, columns: &str) -> String {
 /// The condition on the type of events, as SQL.
 pub(super) fn type_condition(rows: Rows) -> Option<String> {
     event_type(rows).map(|kind| format!("r.type = {}", text(kind)))
+}
+
+/// The columns of `r` that an expression reads: `r.name` and `r."any name"`.
+pub(super) fn columns(sql: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut before = ' ';
+    let mut inside_text = false;
+    let mut rest = sql.char_indices();
+    while let Some((at, next)) = rest.next() {
+        match next {
+            '\'' => inside_text = !inside_text,
+            'r' if !inside_text && !(before.is_alphanumeric() || matches!(before, '_' | '.' | '"')) => {
+                let after = sql.get(at + 1..).unwrap_or_default();
+                if let Some(quoted) = after.strip_prefix(".\"") {
+                    found.insert(unquoted(quoted));
+                } else if let Some(plain) = after.strip_prefix('.') {
+                    let end = plain.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(plain.len());
+                    found.insert(plain.get(..end).unwrap_or(plain).to_owned());
+                }
+            }
+            _ => {}
+        }
+        before = next;
+    }
+    found
+}
+
+/// A quoted name whose opening quote is read; a quote inside is doubled.
+fn unquoted(text: &str) -> String {
+    let mut name = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(next) = rest.next() {
+        if next == '"' && rest.next_if_eq(&'"').is_none() {
+            break;
+        }
+        name.push(next);
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_those_of_the_rows_only() {
+        let sql =
+            "coalesce(r.category, product.product_category) = 'r.no' AND r.\"Odd \"\" name\" > 1 OR other.r.x IS NULL";
+        assert_eq!(columns(sql).into_iter().collect::<Vec<_>>(), ["Odd \" name", "category"]);
+        assert_eq!(columns("r.returned_at, r.ordered_at").len(), 2);
+    }
 }

@@ -51,6 +51,8 @@ pub struct Pass {
     pub sql: String,
     /// What the aggregate function has to find out.
     pub program: Program,
+    /// The columns of the rows that are read, beside the customer's key.
+    pub columns: BTreeSet<String>,
 }
 
 /// What a segment or a goal is.
@@ -346,7 +348,14 @@ impl Scan {
         let from = rows::from(family, joined, tables, scope);
         let kept = self.kept(&program);
         let sql = format!("SELECT {function}(r.{}, {}) AS answers\nFROM {from}{kept}", tables.key, columns.join(", "));
-        Ok(Pass { family, function, sql, program })
+        let mut read = rows::columns(&columns.join(", "));
+        if joined.products || joined.removals {
+            read.insert("product_id".to_owned());
+        }
+        if joined.removals || kept.contains("r.type") {
+            read.insert("type".to_owned());
+        }
+        Ok(Pass { family, function, sql, program, columns: read })
     }
 
     /// What no picker wants need not be read: WHERE the days and types that some call asks about.

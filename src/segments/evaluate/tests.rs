@@ -4,14 +4,15 @@ use datafusion::datasource::MemTable;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig};
 use datafusion_proto::bytes::{
-    logical_plan_from_bytes, logical_plan_to_bytes, physical_plan_from_bytes, physical_plan_to_bytes,
+    logical_plan_from_bytes, logical_plan_to_bytes, physical_plan_from_bytes,
+    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes, physical_plan_to_bytes_with_extension_codec,
 };
 
 use super::*;
 use crate::segments::compile::{Member, Tables, shared};
 use crate::segments::shop::{self, rule, scope};
 
-const QUERIES: [(&str, &str); 8] = [
+const QUERIES: [(&str, &str); 14] = [
     ("vip", "amount_spent > 5000 AND tags NOT CONTAINS 'x'"),
     ("contact", "email CONTAINS 'example' OR NOT segment('vip')"),
     ("anniversary", "anniversary('last_order_date') BETWEEN -300d AND today AND NOT country IN ('US', 'SE')"),
@@ -20,6 +21,12 @@ const QUERIES: [(&str, &str); 8] = [
     ("floats", "p_alive IN (0.5, 1) OR points > 1.2345"),
     ("layers", "segment('contact') AND NOT segment('city') AND vip IS NOT NULL"),
     ("nobody", "number_of_orders > 1000000"),
+    ("lines", "products_purchased MATCHES (category IN ('Men', 'Men > Sunglasses'), sum_amount > 10, count <= 2)"),
+    ("orders", "orders_placed MATCHES (count = 0, date >= -30d) OR orders_placed MATCHES (max_total > 20)"),
+    ("events", "storefront.product_viewed MATCHES (tag = 'eco') OR events MATCHES (count >= 3, min_score IS NULL)"),
+    ("abandoned", "carts_abandoned MATCHES () OR views_abandoned MATCHES (date < -60d)"),
+    ("history", "segment_entered MATCHES () OR lifecycle_changed MATCHES (from = 'dormant')"),
+    ("exported", "audiences_exported NOT MATCHES ()"),
 ];
 
 fn statement() -> Shared {
@@ -41,34 +48,57 @@ async fn partitions_and_batches_change_nothing() {
     assert_eq!(expected.members.len(), QUERIES.len());
     assert!(expected.members["nobody"].is_empty() && expected.members["layers"].len() > 1);
     assert_eq!(expected.goals.keys().collect::<Vec<_>>(), ["vip"]);
-    let (profile, contacts) = (shop::profile(), shop::contacts());
     for (partitions, batch_size) in [(1, 1), (3, 2), (7, 8192)] {
         let session = session(partitions, batch_size);
-        // The rows dealt out over the partitions, last first.
-        let mut dealt: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions];
-        for row in (0..profile.num_rows()).rev() {
-            dealt[row % partitions].push(profile.slice(row, 1));
+        for (name, batch) in shop::tables() {
+            // The rows dealt out over the partitions, last first.
+            let mut dealt: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions];
+            for row in (0..batch.num_rows()).rev() {
+                dealt[row % partitions].push(batch.slice(row, 1));
+            }
+            session.register_table(name, Arc::new(MemTable::try_new(batch.schema(), dealt).unwrap())).unwrap();
         }
-        session.register_table("profile", Arc::new(MemTable::try_new(profile.schema(), dealt).unwrap())).unwrap();
-        session.register_batch("contacts", contacts.clone()).unwrap();
         assert_eq!(evaluate(&session, &statement()).await.unwrap(), expected, "{partitions} of {batch_size}");
+    }
+}
+
+/// The tables as files, so that their scans can be sent elsewhere.
+async fn session_of_files(folder: &std::path::Path) -> SessionContext {
+    let session = session(2, 8192);
+    for (name, batch) in shop::tables() {
+        let path = folder.join(format!("{name}.parquet"));
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        session.register_parquet(name, path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
+    }
+    session
+}
+
+#[tokio::test]
+async fn calls_survive_their_wire_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = session_of_files(folder.path()).await;
+    let shared = statement();
+    assert_eq!(shared.passes.len(), 7, "every table is scanned once");
+    for pass in &shared.passes {
+        let expected = answers_of(&session, pass).await.unwrap();
+        let plan = plan_pass(&session, pass).await.unwrap().create_physical_plan().await.unwrap();
+        let bytes = physical_plan_to_bytes_with_extension_codec(plan, &Wire).unwrap();
+        // Whoever gets it knows nothing of the program.
+        let elsewhere = session_of_files(folder.path()).await;
+        let plan = physical_plan_from_bytes_with_extension_codec(&bytes, &elsewhere.task_ctx(), &Wire).unwrap();
+        let batches = collect(plan, elsewhere.task_ctx()).await.unwrap();
+        let bytes = batches[0].column(0).as_binary::<i64>().value(0).to_vec();
+        assert_eq!(read_answers(&bytes).unwrap(), expected, "{}", pass.sql);
     }
 }
 
 #[tokio::test]
 async fn plans_survive_their_wire_format() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, batch) in [("profile", shop::profile()), ("contacts", shop::contacts())] {
-        let file = std::fs::File::create(folder.path().join(format!("{name}.parquet"))).unwrap();
-        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
-    }
-    let session = session(2, 8192);
-    for name in ["profile", "contacts"] {
-        let path = folder.path().join(format!("{name}.parquet"));
-        session.register_parquet(name, path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
-    }
+    let session = session_of_files(folder.path()).await;
     let shared = statement();
     assert_eq!(evaluate(&session, &shared).await.unwrap(), evaluate(&shop::session(), &shared).await.unwrap());
     let frame = plan(&session, &shared).await.unwrap();
@@ -118,4 +148,66 @@ async fn a_customer_number_that_is_none_is_an_error() {
     session.register_batch("profile", RecordBatch::try_new(batch.schema(), columns).unwrap()).unwrap();
     session.register_batch("contacts", shop::contacts()).unwrap();
     assert_eq!(evaluate(&session, &statement()).await.unwrap_err().code(), "segment.customer_number");
+}
+
+/// A hundred calls that differ in their days and thresholds are one picker, and a count that many customers have is an
+/// array; both give what each call gives by itself.
+#[tokio::test]
+async fn calls_that_share_a_picker_are_answered_as_if_alone() {
+    let session = session(2, 1000);
+    let customers = 30_002_u32;
+    let days_of = |no: u32| (0..no % 7).map(move |nth| i64::from((no * 31 + nth * 17) % 90));
+    let rows: Vec<(i64, i64)> =
+        (0..customers).flat_map(|no| days_of(no).map(move |day| (i64::from(no), day))).collect();
+    let day = 86_400_000_000_i64;
+    let first = chrono::NaiveDate::from_ymd_opt(2026, 8, 22).unwrap().and_time(chrono::NaiveTime::MIN).and_utc();
+    let at = |days: i64| first.timestamp_micros() + days * day;
+    let times: arrow::array::TimestampMicrosecondArray = rows.iter().map(|(_, days)| Some(at(*days))).collect();
+    let batch = RecordBatch::try_from_iter([
+        ("customer_no", Arc::new(rows.iter().map(|(no, _)| *no).collect::<Int64Array>()) as arrow::array::ArrayRef),
+        ("occurred_at", Arc::new(times.with_timezone("UTC"))),
+        ("type", Arc::new(arrow::array::StringArray::from(vec!["page_viewed"; rows.len()]))),
+    ])
+    .unwrap();
+    let parts: Vec<Vec<RecordBatch>> =
+        (0..2).map(|part| vec![batch.slice(part * rows.len() / 2, rows.len() / 2)]).collect();
+    assert_eq!(rows.len() % 2, 0);
+    session.register_table("events_owned", Arc::new(MemTable::try_new(batch.schema(), parts).unwrap())).unwrap();
+    let profile = RecordBatch::try_from_iter([(
+        "customer_no",
+        Arc::new((0..i64::from(customers)).collect::<Int64Array>()) as arrow::array::ArrayRef,
+    )])
+    .unwrap();
+    session.register_batch("profile", profile).unwrap();
+    let mut queries = Vec::new();
+    for (number, days) in [1, 7, 30, 60, 89].into_iter().enumerate() {
+        for count in [1, 2, 3, 5] {
+            let op = [">=", "=", "<="][number % 3];
+            queries.push((
+                days,
+                op,
+                count,
+                format!("storefront.page_viewed MATCHES (date >= -{days}d, count {op} {count})"),
+            ));
+        }
+    }
+    let rules: Vec<crate::segments::check::Rule> = queries.iter().map(|query| rule(&query.3, &[])).collect();
+    let ids: Vec<String> = (0..rules.len()).map(|number| format!("s{number}")).collect();
+    let members: Vec<Member<'_>> = ids.iter().zip(&rules).map(|(id, rule)| Member { id, rule, goal: None }).collect();
+    let shared = shared(&members, scope("UTC", "2026-11-19"), &Tables::of_the_night()).unwrap();
+    assert_eq!((shared.passes.len(), shared.passes[0].program.pickers.len()), (1, 1));
+    let found = evaluate(&session, &shared).await.unwrap();
+    for ((days, op, count, query), id) in queries.iter().zip(&ids) {
+        let expected = (0..customers).filter(|no| {
+            // 2026-11-19 is 89 days after the first.
+            let own = days_of(*no).filter(|day| *day >= 89 - days).count();
+            match *op {
+                ">=" => own >= *count,
+                "=" => own == *count,
+                _ => own <= *count,
+            }
+        });
+        let expected: RoaringBitmap = expected.collect();
+        assert_eq!(found.members[id], expected, "{query}");
+    }
 }

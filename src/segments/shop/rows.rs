@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
-use datafusion::prelude::SessionContext;
 
 use super::{dates, decimals, instants, lists, texts};
 
@@ -188,12 +187,13 @@ fn history() -> Vec<(&'static str, RecordBatch)> {
     ]
 }
 
-pub(super) fn register(session: &SessionContext) {
-    session.register_batch("segment_orders", orders()).unwrap();
-    session.register_batch("segment_order_items", order_items()).unwrap();
-    session.register_batch("events_owned", events()).unwrap();
-    session.register_batch("landed_products", products()).unwrap();
-    for (name, rows) in history() {
-        session.register_batch(name, rows).unwrap();
-    }
+pub(super) fn tables() -> Vec<(&'static str, RecordBatch)> {
+    let mut all = vec![
+        ("orders", orders()),
+        ("order_items", order_items()),
+        ("events_owned", events()),
+        ("landed_products", products()),
+    ];
+    all.extend(history());
+    all
 }
