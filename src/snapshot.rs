@@ -12,6 +12,10 @@ pub mod checking;
 mod compare;
 /// One day, from landed tables to the commit that publishes it.
 pub mod day;
+/// What a withheld label changes.
+mod label;
+/// With which model a day is scored, and fitting one.
+pub mod model;
 /// The day's customers by their number.
 mod people;
 /// What is published, as a read-only session.
