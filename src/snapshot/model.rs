@@ -165,7 +165,7 @@ pub async fn fit_day(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.rows(landed.tables.values().map(|table| table.rows).sum());
 
     steps.begin("profile");
-    let profiling = project.profiling(run.as_of, prepared.exclude.clone());
+    let profiling = project.profiling(run.as_of, prepared.exclude.clone(), profile::KeptRows::default());
     let profiled = Box::pin(profile::build(engine, &session, &landed, &profiling)).await?;
     steps.rows(profiled.customers);
 
