@@ -14,6 +14,10 @@ mod compare;
 pub mod day;
 /// What is published of one customer.
 pub mod one_customer;
+/// What a withheld label changes.
+mod label;
+/// With which model a day is scored, and fitting one.
+pub mod model;
 /// The day's customers by their number.
 mod people;
 /// What is published, as a read-only session.

@@ -40,6 +40,19 @@ impl Opened {
         add_days(today, -1).unwrap_or(today)
     }
 
+    /// A day, if it is over in the shop's zone.
+    ///
+    /// # Errors
+    /// `run.future_day` where it is not.
+    pub fn complete(&self, day: NaiveDate) -> Result<NaiveDate> {
+        let yesterday = self.yesterday();
+        if day <= yesterday {
+            return Ok(day);
+        }
+        Err(Error::input("run.future_day", format!("{day} is not over yet"))
+            .with_hint(format!("the last day that can be computed is {yesterday}")))
+    }
+
     /// What a query can name, as far as the landed files tell.
     ///
     /// # Errors
