@@ -12,12 +12,12 @@ pub mod checking;
 mod compare;
 /// One day, from landed tables to the commit that publishes it.
 pub mod day;
-/// What is published of one customer.
-pub mod one_customer;
 /// What a withheld label changes.
 mod label;
 /// With which model a day is scored, and fitting one.
 pub mod model;
+/// What is published of one customer.
+pub mod one_customer;
 /// The day's customers by their number.
 mod people;
 /// What is published, as a read-only session.

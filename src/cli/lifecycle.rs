@@ -230,7 +230,11 @@ fn told(health: &BTreeMap<String, String>) -> Rows {
     };
     fact("model", text("model"), "what scored the day".to_owned());
     fact("tier", text("tier"), "how much history stands behind it: full, small, or the benchmark".to_owned());
-    fact("dropout_identified", text("dropout_identified"), "whether the shop's data tells dropout from silence".to_owned());
+    fact(
+        "dropout_identified",
+        text("dropout_identified"),
+        "whether the shop's data tells dropout from silence".to_owned(),
+    );
     let ratio = |actual: &str, expected: &str| {
         let (actual, expected) = (number(actual)?, number(expected)?);
         (expected > 0.0).then(|| (format!("{:.2}", actual / expected), actual, expected))

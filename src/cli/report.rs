@@ -243,6 +243,7 @@ mod tests {
         orders    test       5
 
         customers  400
+        lifecycle  model mbg-2026-11-15-0a1b2c3d, fitted to the buyers of 2026-11-15; from now on mbg-2026-11-19-4e5f6a7b
 
         stage     customers  share
         loyal           100  25.0%

@@ -11,7 +11,9 @@ use futures::StreamExt;
 
 use super::definition::{Job, Step};
 use super::meter::{Running, StepMeter, Watcher};
-use super::report::{LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows};
+use super::report::{
+    LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows,
+};
 use crate::calendar::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::lake::parts::{self, Partition};

@@ -249,14 +249,7 @@ pub async fn backtest(
 
 fn fitted(classifier: &Classifier) -> Fitted {
     let [r, alpha, a, b] = classifier.parameters.values();
-    Fitted {
-        tier: classifier.tier.as_str(),
-        r,
-        alpha,
-        a,
-        b,
-        dropout_identified: classifier.dropout_identified,
-    }
+    Fitted { tier: classifier.tier.as_str(), r, alpha, a, b, dropout_identified: classifier.dropout_identified }
 }
 
 fn audit(health: &Health, classifier: &Classifier) -> Audit {
@@ -275,15 +268,8 @@ fn history(seen: &Seen) -> Option<History> {
 
 /// The session's buyers with their outcomes, by customer_id.
 async fn window(ctx: &SessionContext, as_of: NaiveDate) -> Result<Window> {
-    let columns = [
-        "customer_id",
-        "order_days",
-        "first_order_on",
-        "last_order_on",
-        "spend",
-        "later_order_days",
-        "later_spend",
-    ];
+    let columns =
+        ["customer_id", "order_days", "first_order_on", "last_order_on", "spend", "later_order_days", "later_spend"];
     let rows = ctx.table("buyers").await?.select_columns(&columns)?.sort_by(vec![col("customer_id")])?;
     let mut stream = rows.execute_stream().await?;
     let today = Date32Type::from_naive_date(as_of);

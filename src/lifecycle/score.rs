@@ -245,7 +245,13 @@ async fn cuts(
 }
 
 /// Registers a statement under `name` for those that read it.
-pub(super) async fn view(ctx: &SessionContext, name: &str, statement: Statement, params: &Params, texts: Texts<'_>) -> Result<()> {
+pub(super) async fn view(
+    ctx: &SessionContext,
+    name: &str,
+    statement: Statement,
+    params: &Params,
+    texts: Texts<'_>,
+) -> Result<()> {
     let query = plan(ctx, statement, params, texts).await?;
     ctx.deregister_table(name)?;
     ctx.register_table(name, query.into_view())?;

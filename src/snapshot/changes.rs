@@ -221,7 +221,10 @@ mod tests {
         // An edit explains a change before a label does, and a label before what somebody did.
         let relabelled = RoaringBitmap::from_iter([0, 2, 3]);
         let labelled = changes("s", &members, &before, Edit::None, &gone, &relabelled, &people);
-        assert_eq!(told(&labelled)[..3], [("a", "exited", "label"), ("c", "entered", "merged"), ("d", "entered", "label")]);
+        assert_eq!(
+            told(&labelled)[..3],
+            [("a", "exited", "label"), ("c", "entered", "merged"), ("d", "entered", "label")]
+        );
         let edited = changes("s", &members, &before, Edit::Settings, &gone, &relabelled, &people);
         assert_eq!(edited[0].cause, Cause::Settings);
         let off = deactivated("s", &before, &people);

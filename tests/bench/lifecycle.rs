@@ -13,11 +13,8 @@ use alluvial::lifecycle::model::{History, OrderValueParameters, Variant};
 
 fn read(path: &str) -> Vec<Observed> {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
-    let observed = |row: &[u8]| Observed {
-        frequency: number(&row[..4]),
-        recency: number(&row[4..8]),
-        age: number(&row[8..12]),
-    };
+    let observed =
+        |row: &[u8]| Observed { frequency: number(&row[..4]), recency: number(&row[4..8]), age: number(&row[8..12]) };
     std::fs::read(path).unwrap().chunks_exact(12).map(observed).collect()
 }
 
@@ -43,8 +40,7 @@ fn main() {
         let histories = Histories::merge(buyers.iter().map(|buyer| (*buyer, 1)), MOST_EXACT);
         (fit(&histories, Variant::Mbg, Prior::Weak), histories)
     };
-    let (merge_seconds, merged) =
-        best(3, || Histories::merge(buyers.iter().map(|buyer| (*buyer, 1)), MOST_EXACT));
+    let (merge_seconds, merged) = best(3, || Histories::merge(buyers.iter().map(|buyer| (*buyer, 1)), MOST_EXACT));
     let (fit_seconds, (model, histories)) = best(3, || fitted(&buyers));
     let (without_seconds, _) = best(3, || log_likelihood_without_dropout(&merged));
     let (sample_seconds, _) = best(20, || fitted(&sample));

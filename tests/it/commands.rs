@@ -60,7 +60,7 @@ fn help_is_a_result() {
               [default: table]
 
       -v, --verbose...
-              Say more on stderr; twice for everything
+              Say more on stderr; three times for everything
 
       -q, --quiet
               Say nothing on stderr but faults

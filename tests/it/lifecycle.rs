@@ -70,7 +70,10 @@ fn a_day_uses_the_model_that_had_been_fitted_by_it_or_fits_one() {
     let next = shop.night(&on(251));
     assert_eq!(next["model"], early["model"]);
     assert_eq!(shop.night(&on(251))["status"], "unchanged");
-    assert_eq!(scored_with(&shop), [(250, 250), (251, 250), (420, 420)].map(|(day, fitted)| format!("{} {}", on(day), on(fitted))));
+    assert_eq!(
+        scored_with(&shop),
+        [(250, 250), (251, 250), (420, 420)].map(|(day, fitted)| format!("{} {}", on(day), on(fitted)))
+    );
     assert_eq!(models(&shop).len(), 2);
 
     // A fit for a day that is published leaves it as it was; what comes after uses it.
@@ -88,7 +91,9 @@ fn a_day_uses_the_model_that_had_been_fitted_by_it_or_fits_one() {
     assert!(first["warnings"].to_string().contains("61 days of history: stages are provisional"), "{first}");
     let ran = shop.run(&["lifecycle", "fit", "--as-of", &on(60)]);
     assert!(ran.code == 0 && ran.stdout.is_empty() && ran.stderr.contains("the benchmark goes on"), "{}", ran.stderr);
-    assert!(shop.run(&["lifecycle", "--as-of", &on(60)]).stdout.starts_with("61 days of history: stages are provisional"));
+    assert!(
+        shop.run(&["lifecycle", "--as-of", &on(60)]).stdout.starts_with("61 days of history: stages are provisional")
+    );
 }
 
 #[test]
@@ -190,7 +195,10 @@ fn the_lifecycle_is_told_and_explained() {
     let ran = shop.run(&["lifecycle", "backtest", "--holdout", "60", "--as-of", &on(200), "--format", "json"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     let found: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((&found["as_of"], &found["until"], &found["holdout_days"]), (&on(200).into(), &on(260).into(), &60.into()));
+    assert_eq!(
+        (&found["as_of"], &found["until"], &found["holdout_days"]),
+        (&on(200).into(), &on(260).into(), &60.into())
+    );
     let ran = shop.run(&["lifecycle", "backtest", "--as-of", &on(270)]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains(&format!("take `--as-of {}` or an earlier day", on(190))), "{}", ran.stderr);

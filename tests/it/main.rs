@@ -19,10 +19,10 @@ mod fuzz;
 mod harness;
 /// Which files are read, how their columns are understood, and what stops a run.
 mod landing;
-/// The lifecycle model: fitted, kept, audited, explained, back-tested.
-mod lifecycle;
 /// A tiny shop run by the program itself.
 mod landing_files;
+/// The lifecycle model: fitted, kept, audited, explained, back-tested.
+mod lifecycle;
 /// The profile computed the plain way.
 mod naive;
 /// What a night publishes, and what a second one leaves alone.

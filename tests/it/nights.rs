@@ -47,7 +47,7 @@ fn a_night_publishes_every_table_and_its_views() {
              amount_spent, orders_30d, revenue_30d, goal_base, goal_members",
             "8",
         ),
-        ("segment_overlap", "as_of, segment_a, segment_b, members_a, members_b, both", "0"),
+        ("segment_overlap", "as_of, segment_a, segment_b, members_a, members_b, both", "8"),
         ("rejects", "run_id, as_of, \"table\", key, file, \"row\", \"column\", rule, value", "0"),
         (
             "snapshots",

@@ -101,7 +101,9 @@ fn of_file(args: &Args, path: &Path, call: &Call<'_>, output: &mut Output<'_>) -
         .thread_stack_size(8 << 20)
         .enable_all()
         .build()
-        .map_err(|error| Error::new(Kind::Resources, "cli.runtime", "no threads could be started").with_source(error))?;
+        .map_err(|error| {
+            Error::new(Kind::Resources, "cli.runtime", "no threads could be started").with_source(error)
+        })?;
     runtime.block_on(Box::pin(backtest(&engine, &order_days, as_of, args.holdout, &lifecycle, texts)))
 }
 
@@ -175,7 +177,11 @@ pub fn print(found: &Backtest, output: &mut Output<'_>) -> Result<()> {
         &facts,
         vec![
             List { key: "predictions", heading: heading(found), rows: predictions },
-            List { key: "stages", heading: "stages, and what their buyers did in the holdout".to_owned(), rows: stages },
+            List {
+                key: "stages",
+                heading: "stages, and what their buyers did in the holdout".to_owned(),
+                rows: stages,
+            },
             List { key: "totals", heading: "all buyers".to_owned(), rows: totals },
             List {
                 key: "information",

@@ -85,10 +85,7 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
 type RecordFields = (arrow::datatypes::Fields, Vec<arrow::array::ArrayRef>);
 
 /// The numbers of an explanation that the row itself does not have, and its sentence.
-fn explained(
-    (fields, columns): &RecordFields,
-    row: &arrow::array::RecordBatch,
-) -> Result<(Vec<Vec<Cell>>, String)> {
+fn explained((fields, columns): &RecordFields, row: &arrow::array::RecordBatch) -> Result<(Vec<Vec<Cell>>, String)> {
     let schema = arrow::datatypes::Schema::new(fields.clone());
     let batch = arrow::array::RecordBatch::try_new(std::sync::Arc::new(schema.clone()), columns.clone())?;
     let all = Rows::from_batches(&schema, &[batch.slice(0, 1)])?;

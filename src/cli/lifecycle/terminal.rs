@@ -24,7 +24,11 @@ pub(super) fn calibration(tenths: &[Tenth]) -> String {
     let mut lines = vec!["predicted   ordered   (bar: who ordered; ◆: the prediction)".to_owned()];
     for tenth in tenths {
         let scale = if most > 0.0 { 1.0 / most } else { 0.0 };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the width is within it")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of the width is within it"
+        )]
         let mark = (tenth.chance * scale * (WIDTH - 1) as f64).round() as usize;
         let mut cells: Vec<char> = bar(tenth.rate * scale).chars().collect();
         cells.resize(cells.len().max(mark + 1), ' ');
@@ -41,7 +45,9 @@ pub(super) fn calibration(tenths: &[Tenth]) -> String {
 pub(super) fn stages(stages: &[StageOutcome]) -> String {
     let mut lines = Vec::new();
     for stage in stages {
-        lines.push(format!("{:<15} {:>6} {}", stage.stage, percent(stage.share), bar(stage.share)).trim_end().to_owned());
+        lines.push(
+            format!("{:<15} {:>6} {}", stage.stage, percent(stage.share), bar(stage.share)).trim_end().to_owned(),
+        );
         if let Some(rate) = stage.repurchase_rate {
             lines.push(format!("{:<15} {:>6} {}", "  ordered", percent(rate), bar(rate)).trim_end().to_owned());
         }
@@ -57,7 +63,12 @@ mod tests {
     fn bars_and_marks() {
         let tenth = |chance, rate| Tenth { buyers: 10.0, chance, rate };
         let drawn = calibration(&[tenth(0.02, 0.0), tenth(0.10, 0.13), tenth(0.5, 0.4)]);
-        insta::assert_snapshot!(drawn, @"");
+        insta::assert_snapshot!(drawn, @r"
+        predicted   ordered   (bar: who ordered; ◆: the prediction)
+             2.0%      0.0%     ◆
+            10.0%     13.0%   ██████████◆██
+            50.0%     40.0%   ████████████████████████████████████████         ◆
+        ");
         assert_eq!(bar(0.0), "");
         assert_eq!(bar(7.0).chars().count(), WIDTH);
         assert_eq!(calibration(&[tenth(0.0, 0.0)]).lines().count(), 2);

@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn an_empty_cell_gives_the_rate_of_all() {
         let ordered = |n| Outcome { order_days: n, cents: 0 };
-        let before = Window { seen: vec![buyer(1, 5, 1); 4], outcomes: vec![ordered(1), ordered(0), ordered(0), ordered(0)] };
+        let before =
+            Window { seen: vec![buyer(1, 5, 1); 4], outcomes: vec![ordered(1), ordered(0), ordered(0), ordered(0)] };
         let chances = Cells::Recency90And180.chances(&before, &[buyer(1, 5, 1), buyer(1, 200, 1)]);
         assert_eq!(chances, [0.25, 0.25]);
         assert_eq!(Cells::Always.chances(&Window::default(), &[buyer(1, 5, 1)]), [0.0]);

@@ -99,11 +99,11 @@ impl Backtest {
         for (place, stage) in self.stages.iter().enumerate() {
             let top = count - place as f64;
             let bars = [(stage.share, OURS, 0.14, 0.46), (stage.repurchase_rate.unwrap_or(0.0), RATE, 0.50, 0.82)];
-            let bars = bars.map(|(share, color, from, to)| {
-                Rectangle::new([(0.0, top - from), (share, top - to)], color.filled())
-            });
+            let bars = bars
+                .map(|(share, color, from, to)| Rectangle::new([(0.0, top - from), (share, top - to)], color.filled()));
             chart.draw_series(bars).map_err(wrong)?;
-            let small = || TextStyle::from((FONT, 12).into_font()).color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
+            let small =
+                || TextStyle::from((FONT, 12).into_font()).color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
             let rate = stage.repurchase_rate.map_or_else(|| "nobody".to_owned(), |rate| percent(&rate));
             chart
                 .draw_series([

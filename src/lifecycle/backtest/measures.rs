@@ -222,7 +222,8 @@ mod tests {
         let hits = (truth * 1000.0).round() as u32;
         let mut chances = vec![sure; 1000];
         chances.extend(vec![1.0 - sure; 1000]);
-        let ordered: Vec<u32> = (0..1000).map(|n| u32::from(n < hits)).chain((0..1000).map(|n| u32::from(n >= hits))).collect();
+        let ordered: Vec<u32> =
+            (0..1000).map(|n| u32::from(n < hits)).chain((0..1000).map(|n| u32::from(n >= hits))).collect();
         let found = scores(&chances, &outcomes(&ordered)).unwrap();
         assert!((found.calibration_slope.unwrap() - 0.5).abs() < 1e-3, "{found:?}");
         assert!((found.calibration_error - (sure - truth).abs()).abs() < 1e-3, "{found:?}");

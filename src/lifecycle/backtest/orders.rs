@@ -132,8 +132,11 @@ impl Reading {
             return self.parquet(path);
         }
         let file = File::open(path)?;
-        let input: Box<dyn Read> =
-            if head.starts_with(&[0x1f, 0x8b]) { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
+        let input: Box<dyn Read> = if head.starts_with(&[0x1f, 0x8b]) {
+            Box::new(flate2::read::MultiGzDecoder::new(file))
+        } else {
+            Box::new(file)
+        };
         let mut input = BufReader::new(input);
         let first = input.fill_buf()?.iter().copied().find(|byte| !byte.is_ascii_whitespace());
         if first == Some(b'{') { self.json(input) } else { self.csv(input) }
@@ -163,12 +166,10 @@ impl Reading {
             let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line)
                 .map_err(|error| Error::input("orders.json", format!("line {row} is no JSON object: {error}")))?;
             let keys: Vec<String> = object.keys().cloned().collect();
-            let [id, day, amount] = places(&keys)?.map(|place| {
-                match keys.get(place).and_then(|key| object.get(key)) {
-                    Some(serde_json::Value::String(text)) => text.clone(),
-                    Some(serde_json::Value::Null) | None => String::new(),
-                    Some(other) => other.to_string(),
-                }
+            let [id, day, amount] = places(&keys)?.map(|place| match keys.get(place).and_then(|key| object.get(key)) {
+                Some(serde_json::Value::String(text)) => text.clone(),
+                Some(serde_json::Value::Null) | None => String::new(),
+                Some(other) => other.to_string(),
             });
             self.texts(row, &id, &day, &amount)?;
         }

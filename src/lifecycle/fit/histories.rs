@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn too_many_histories_are_put_into_weeks() {
-        let buyers = [seen(0, 0, 0), seen(0, 0, 1), seen(0, 0, 7), seen(0, 0, 8), seen(2, 9, 14)].map(|buyer| (buyer, 1));
+        let buyers =
+            [seen(0, 0, 0), seen(0, 0, 1), seen(0, 0, 7), seen(0, 0, 8), seen(2, 9, 14)].map(|buyer| (buyer, 1));
         let merged = Histories::merge(buyers, 4);
         assert!(merged.is_weekly());
         let wanted = [(seen(0, 0, 0), 1), (seen(0, 0, 4), 2), (seen(0, 0, 11), 1), (seen(2, 11, 11), 1)];
@@ -176,7 +177,8 @@ mod tests {
 
     #[test]
     fn who_paid_nothing_is_no_order_value() {
-        let merged = OrderValues::merge([(1, 500, 1), (0, 500, 1), (2, 0, 1), (2, 900, 1), (1, 500, 2), (1, 100, 1)], 99);
+        let merged =
+            OrderValues::merge([(1, 500, 1), (0, 500, 1), (2, 0, 1), (2, 900, 1), (1, 500, 2), (1, 100, 1)], 99);
         assert_eq!((merged.buyers(), merged.repeat_buyers()), (5, 1));
         assert_eq!(merged.rows[&1], [(1.0, 1), (5.0, 3)]);
         let binned = OrderValues::merge((0..1000).map(|n| (1, 100_000 + n, 1)), 99);

@@ -193,7 +193,7 @@ mod tests {
     /// Derivatives by central differences.
     fn slopes<const N: usize>(of: impl Fn([f64; N]) -> f64, at: [f64; N]) -> [f64; N] {
         std::array::from_fn(|axis| {
-            let step = 1e-6 * at[axis];
+            let step = 1e-5 * at[axis];
             let moved = |by: f64| {
                 let mut there = at;
                 there[axis] += by;

@@ -142,7 +142,8 @@ impl<F: Fn([f64; N]) -> (f64, [f64; N]), const N: usize> Searched<F, N> {
                     (low, lower) = (length, Some(next));
                     // Where the slope would be zero, if it went on as it has begun.
                     let guess = if slope < far { length * slope / (slope - far) } else { f64::INFINITY };
-                    length = if high.is_finite() { f64::midpoint(low, high) } else { guess.clamp(2.0 * low, 10.0 * low) };
+                    length =
+                        if high.is_finite() { f64::midpoint(low, high) } else { guess.clamp(2.0 * low, 10.0 * low) };
                 }
                 found => {
                     high = length;
@@ -151,7 +152,11 @@ impl<F: Fn([f64; N]) -> (f64, [f64; N]), const N: usize> Searched<F, N> {
                         -slope * length * length / (2.0 * (next.value - here.value - slope * length))
                     });
                     let (least, most) = (low + 0.1 * (high - low), low + 0.6 * (high - low));
-                    length = if low == 0.0 && guess.is_finite() { guess.clamp(least, most) } else { f64::midpoint(low, high) };
+                    length = if low == 0.0 && guess.is_finite() {
+                        guess.clamp(least, most)
+                    } else {
+                        f64::midpoint(low, high)
+                    };
                 }
             }
             if high - low <= 1e-14 * high.min(1.0) {
@@ -247,11 +252,7 @@ pub(in crate::lifecycle) fn minimize<const N: usize>(
         let from = best().map(|lowest| lowest.at).or_else(|| starts.first().copied())?;
         searched.crawl(from);
     }
-    best().map(|lowest| Minimum {
-        at: lowest.at,
-        value: lowest.value,
-        flat: steepness(&lowest.gradient) < STEEP,
-    })
+    best().map(|lowest| Minimum { at: lowest.at, value: lowest.value, flat: steepness(&lowest.gradient) < STEEP })
 }
 
 #[cfg(test)]

@@ -388,7 +388,7 @@ impl Shop {
                 ],
             ),
             (
-                "segment_orders",
+                "orders",
                 vec![
                     ("customer_no", whole_numbers(o.iter().map(|one| Some(of(one))))),
                     ("order_id", words((0..o.len()).map(|place| Some(format!("o{place}"))))),
@@ -405,7 +405,7 @@ impl Shop {
                 ],
             ),
             (
-                "segment_order_items",
+                "order_items",
                 vec![
                     ("customer_no", whole_numbers(i.iter().map(|(order, _)| Some(of(order))))),
                     ("order_id", words(i.iter().map(|(order, _)| Some(self.order_id(order))))),
