@@ -117,6 +117,9 @@ struct Bought {
 
 /// The sums of all groups by name.
 #[derive(Debug, Default)]
+/// What was bought of one name in one group.
+type Sum = ((u32, u32), Bought);
+
 struct Favorites {
     names: Names,
     /// By group and number of the name.
@@ -135,7 +138,7 @@ impl Favorites {
     }
 
     /// Takes the sums of the groups to emit, and how many groups those are; the others move up.
-    fn take(&mut self, emit_to: EmitTo) -> (Vec<((u32, u32), Bought)>, usize) {
+    fn take(&mut self, emit_to: EmitTo) -> (Vec<Sum>, usize) {
         match emit_to {
             EmitTo::All => (self.bought.drain().collect(), std::mem::take(&mut self.groups)),
             EmitTo::First(count) => {

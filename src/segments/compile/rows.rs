@@ -199,11 +199,10 @@ pub(super) fn columns(sql: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut before = ' ';
     let mut inside_text = false;
-    let mut rest = sql.char_indices();
-    while let Some((at, next)) = rest.next() {
+    for (at, next) in sql.char_indices() {
         match next {
             '\'' => inside_text = !inside_text,
-            'r' if !inside_text && !(before.is_alphanumeric() || matches!(before, '_' | '.' | '"')) => {
+            'r' if !(inside_text || before.is_alphanumeric() || matches!(before, '_' | '.' | '"')) => {
                 let after = sql.get(at + 1..).unwrap_or_default();
                 if let Some(quoted) = after.strip_prefix(".\"") {
                     found.insert(unquoted(quoted));

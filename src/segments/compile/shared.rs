@@ -361,12 +361,11 @@ impl Scan {
     /// What no picker wants need not be read: WHERE the days and types that some call asks about.
     fn kept(&self, program: &Program) -> String {
         let mut conditions = Vec::new();
-        if let [(axis, civil)] = self.axes.as_slice() {
-            if let Some(first) = program.since()
-                && let Some(literal) = days::axis_literal(first, *civil)
-            {
-                conditions.push(format!("{axis} >= {literal}"));
-            }
+        if let [(axis, civil)] = self.axes.as_slice()
+            && let Some(first) = program.since()
+            && let Some(literal) = days::axis_literal(first, *civil)
+        {
+            conditions.push(format!("{axis} >= {literal}"));
         }
         let kind = self.keys.iter().position(|(sql, lookup, _)| sql == "r.type" && *lookup == Lookup::Exact);
         let all_typed = |kind: usize| self.pickers.iter().all(|asked| asked.keys.iter().any(|(key, _)| *key == kind));
