@@ -5,6 +5,8 @@
 
 /// Every attribute and function that a query can name, once.
 pub mod catalogue;
+/// The project's own attributes, computed by its queries.
+pub mod computed;
 /// What somebody bought most of.
 mod favorite;
 /// Who is who.

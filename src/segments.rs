@@ -11,6 +11,8 @@ pub mod compile;
 pub mod definition;
 /// All segments of a night in one pass over the profile.
 pub mod evaluate;
+/// Why one customer is in a segment or out of it.
+pub mod explain;
 /// How much segments have in common.
 pub mod overlap;
 /// From a query's text to its tree, and back.
@@ -18,21 +20,33 @@ pub mod syntax;
 
 /// The sample segments: file name and content, as `init` writes them.
 pub const SAMPLES: &[(&str, &str)] = &[
+    ("abandoned-carts.toml", include_str!("../sql/segments/abandoned-carts.toml")),
+    ("active-email-subscribers.toml", include_str!("../sql/segments/active-email-subscribers.toml")),
     ("average-order-over-50.toml", include_str!("../sql/segments/average-order-over-50.toml")),
+    ("birthday-next-week.toml", include_str!("../sql/segments/birthday-next-week.toml")),
     ("bought-in-last-30-days.toml", include_str!("../sql/segments/bought-in-last-30-days.toml")),
     ("bought-in-last-year.toml", include_str!("../sql/segments/bought-in-last-year.toml")),
+    ("category-fans.toml", include_str!("../sql/segments/category-fans.toml")),
+    ("did-not-buy-in-90-days.toml", include_str!("../sql/segments/did-not-buy-in-90-days.toml")),
+    ("due-to-reorder.toml", include_str!("../sql/segments/due-to-reorder.toml")),
     ("high-value-danes.toml", include_str!("../sql/segments/high-value-danes.toml")),
     ("inactive-for-six-months.toml", include_str!("../sql/segments/inactive-for-six-months.toml")),
+    ("lapsing-high-value.toml", include_str!("../sql/segments/lapsing-high-value.toml")),
     ("loyal-customers.toml", include_str!("../sql/segments/loyal-customers.toml")),
     ("more-than-one-order.toml", include_str!("../sql/segments/more-than-one-order.toml")),
     ("new-subscribers.toml", include_str!("../sql/segments/new-subscribers.toml")),
+    ("potential-converters.toml", include_str!("../sql/segments/potential-converters.toml")),
     ("spent-over-100.toml", include_str!("../sql/segments/spent-over-100.toml")),
     ("subscribed-but-never-bought.toml", include_str!("../sql/segments/subscribed-but-never-bought.toml")),
+    ("subscription-cancelled.toml", include_str!("../sql/segments/subscription-cancelled.toml")),
+    ("viewed-but-did-not-order.toml", include_str!("../sql/segments/viewed-but-did-not-order.toml")),
     ("vip.toml", include_str!("../sql/segments/vip.toml")),
     ("win-back.toml", include_str!("../sql/segments/win-back.toml")),
 ];
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod naive;
 #[cfg(test)]
 mod shop;

@@ -12,6 +12,12 @@ pub mod checking;
 mod compare;
 /// One day, from landed tables to the commit that publishes it.
 pub mod day;
+/// What a withheld label changes.
+mod label;
+/// With which model a day is scored, and fitting one.
+pub mod model;
+/// What is published of one customer.
+pub mod one_customer;
 /// The day's customers by their number.
 mod people;
 /// What is published, as a read-only session.
@@ -20,6 +26,8 @@ pub mod reading;
 mod rejects;
 /// The rows of the segment tables.
 pub mod rows;
+/// Whether landed data has ever had the values that queries name.
+pub mod seen;
 /// The project's segments for one day.
 pub mod segments;
 /// From settings to an open project.

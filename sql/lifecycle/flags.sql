@@ -2,7 +2,8 @@
 -- Inputs: lifecycle_scores (score.sql), previous_lifecycle (the latest published day before). Grain: one row a customer.
 -- As of: the day of lifecycle_scores.
 -- Who has no new order, refund or merge since the day before (the same order days, dates and spend) keeps to that
--- day's stage until past a dead band: `held` is that stage. Everybody else meets the plain thresholds.
+-- day's stage until past a dead band: `held` is that stage (churned, where only the label was withheld). Everybody else
+-- meets the plain thresholds.
 WITH known AS (
     SELECT
         s.*,
@@ -14,7 +15,7 @@ WITH known AS (
                 AND s.spend = l.spend
                 AND s.first_order_on = l.first_order_on
                 AND s.last_order_on = l.last_order_on
-                THEN l.stage
+                THEN CASE WHEN l.reason = 'churn_label_failed_audit' THEN 'churned' ELSE l.stage END
         END AS held
     FROM previous_lifecycle AS l
     RIGHT JOIN lifecycle_scores AS s ON l.customer_id = s.customer_id

@@ -4,10 +4,13 @@ use super::opened::{Call, Opened};
 use crate::jobs;
 use crate::jobs::definition::Job;
 use crate::profile::catalogue::Catalogue;
+use crate::profile::computed::Computed;
+use crate::segments::check::domain;
 use crate::segments::definition::Definitions;
 use crate::snapshot;
 use crate::snapshot::checking::understand;
-use crate::snapshot::segments::catalogue;
+use crate::snapshot::seen::never_seen;
+use crate::snapshot::segments::catalogue_and_faults;
 use crate::snapshot::setup::Project;
 use chrono::NaiveDate;
 use std::collections::BTreeSet;
@@ -198,7 +201,9 @@ fn definitions(checked: &Checked) -> Rows {
 }
 
 fn finding(finding: &Finding) -> Value {
-    let (line, column) = line_and_column(&finding.source, finding.diagnostic.span.start);
+    let span = finding.diagnostic.span.clone();
+    let (line, column) = line_and_column(&finding.source, span.start);
+    let length = finding.source.get(span).map_or(0, |text| text.chars().count());
     json!({
         "severity": finding.diagnostic.severity,
         "code": finding.diagnostic.code,
@@ -206,6 +211,7 @@ fn finding(finding: &Finding) -> Value {
         "file": finding.origin,
         "line": line,
         "column": column,
+        "length": length,
         "hint": finding.diagnostic.hint,
     })
 }
@@ -222,9 +228,18 @@ pub fn execute(_args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result
         let segments = Definitions::load(&project.settings.root.join("sql").join("segments"))?;
         let catalogue = match Box::pin(understand(project, opened.yesterday(), opened.clock.now())).await {
             Ok(understood) => {
-                let catalogue = catalogue(project, &understood.landed);
+                let named = Box::pin(catalogue_and_faults(project, &understood.landed)).await;
                 checked.took(understood, &project.settings.orders.counted);
-                Some(catalogue)
+                match named {
+                    Ok((catalogue, computed, faults)) => {
+                        checked.computed(&computed, faults);
+                        Some(catalogue)
+                    }
+                    Err(error) => {
+                        checked.faults.push(error);
+                        None
+                    }
+                }
             }
             Err(error) => {
                 checked.faults.push(error);
@@ -232,6 +247,9 @@ pub fn execute(_args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result
             }
         };
         checked.read(&segments, catalogue.as_ref(), opened.yesterday());
+        if let Some(catalogue) = &catalogue {
+            checked.look_for_values(&segments, catalogue, &opened).await?;
+        }
         checked.read_jobs(project)?;
         print(&checked, output)
     })
@@ -275,6 +293,14 @@ impl Checked {
         }
     }
 
+    /// The computed attributes.
+    fn computed(&mut self, computed: &Computed, faults: Vec<Error>) {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or(path).trim_end_matches(".sql").to_owned();
+        self.definitions
+            .extend(computed.files().map(|path| Definition { kind: "attribute".to_owned(), id: name(path) }));
+        self.faults.extend(faults);
+    }
+
     /// The segments, against the catalogue where the landed data could be read.
     fn read(&mut self, definitions: &Definitions, catalogue: Option<&Catalogue>, as_of: NaiveDate) {
         for definition in definitions.iter() {
@@ -290,6 +316,34 @@ impl Checked {
             source: fault.source,
             diagnostic: fault.diagnostic,
         }));
+    }
+
+    /// The tags, categories and the like that queries name, among those that were landed.
+    async fn look_for_values(
+        &mut self,
+        definitions: &Definitions,
+        catalogue: &Catalogue,
+        opened: &Opened,
+    ) -> Result<()> {
+        let mut asked = Vec::new();
+        let mut places = Vec::new();
+        for definition in definitions.iter().filter(|definition| definition.active) {
+            for query in std::iter::once(&definition.query).chain(&definition.goal) {
+                for one in domain::asked(&query.expr, catalogue) {
+                    asked.push(one);
+                    places.push((definition, query));
+                }
+            }
+        }
+        for (place, found) in never_seen(&opened.project, opened.yesterday(), opened.clock.now(), &asked).await? {
+            let Some((definition, query)) = places.get(place) else { continue };
+            self.findings.push(Finding {
+                origin: definition.origin.to_string(),
+                source: Arc::clone(&definition.source),
+                diagnostic: query.in_file(found),
+            });
+        }
+        Ok(())
     }
 
     fn read_jobs(&mut self, project: &Project) -> Result<()> {
@@ -386,6 +440,7 @@ mod tests {
         let (text, errors) = printed(Format::Json, |output| print(&checked, output).map(|_| ()));
         let json: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&json["ok"], &json["findings"][0]["column"]), (&json!(false), &json!(1)));
+        assert_eq!(json["findings"][0]["length"], 12);
         assert_eq!((&json["faults"][0]["file"], errors.as_str()), (&json!("a.parquet"), ""));
         assert_eq!(json["tables"][0]["custom"], json!(["shoe_size"]));
     }

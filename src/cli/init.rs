@@ -25,9 +25,10 @@ pub struct Args {
 
 const PROJECT: &str = include_str!("init/alluvial.toml");
 const NIGHTLY: &str = include_str!("init/nightly.toml");
+const WEEKLY: &str = include_str!("init/weekly.toml");
 const IGNORED: &str = "# The lake holds data, and personal data among it: it does not belong into git.\n/lake/\n";
 
-/// Writes a new project: `alluvial.toml`, `jobs/nightly.toml`, `.gitignore` and the sample segments, each a pair of id
+/// Writes a new project: `alluvial.toml`, `jobs/`, `.gitignore` and the sample segments, each a pair of id
 /// and text. What is there already is kept, and said so.
 ///
 /// # Errors
@@ -50,6 +51,7 @@ pub fn run(args: &Args, from: &Path, samples: &[(&str, &str)], output: &mut Outp
     let mut files = vec![
         ("alluvial.toml".to_owned(), project.as_str()),
         ("jobs/nightly.toml".to_owned(), NIGHTLY),
+        ("jobs/weekly.toml".to_owned(), WEEKLY),
         (".gitignore".to_owned(), IGNORED),
     ];
     files.extend(samples.iter().map(|(id, text)| (format!("sql/segments/{id}.toml"), *text)));

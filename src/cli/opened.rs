@@ -40,15 +40,28 @@ impl Opened {
         add_days(today, -1).unwrap_or(today)
     }
 
+    /// A day, if it is over in the shop's zone.
+    ///
+    /// # Errors
+    /// `run.future_day` where it is not.
+    pub fn complete(&self, day: NaiveDate) -> Result<NaiveDate> {
+        let yesterday = self.yesterday();
+        if day <= yesterday {
+            return Ok(day);
+        }
+        Err(Error::input("run.future_day", format!("{day} is not over yet"))
+            .with_hint(format!("the last day that can be computed is {yesterday}")))
+    }
+
     /// What a query can name, as far as the landed files tell.
     ///
     /// # Errors
-    /// Landed files that cannot be read.
+    /// Landed files that cannot be read, and faults of computed attributes.
     pub async fn catalogue(&self) -> Result<Catalogue> {
         let session = self.project.engine.session();
         let options = self.project.landing(self.yesterday(), self.clock.now());
         let found = Box::pin(land::find(&session, &self.project.sources, &options)).await?;
-        Ok(catalogue(&self.project, &found.landed))
+        Box::pin(catalogue(&self.project, &found.landed)).await.map(|(catalogue, _)| catalogue)
     }
 
     /// The project's segments, checked for a day.

@@ -4,7 +4,7 @@ use super::Outcome;
 use super::output::{Format, Output};
 use super::rows::{Cell, Rows};
 use crate::error::{Error, Result};
-use crate::jobs::report::{RunReport, RunStatus};
+use crate::jobs::report::{ModelReport, RunReport, RunStatus};
 
 /// Prints the report of one run; the outcome is faulty where the day is not published.
 ///
@@ -68,6 +68,7 @@ fn to_json(report: &RunReport) -> Result<String> {
 
 fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
     let status = match report.status {
+        RunStatus::Succeeded if report.customers == 0 && report.model.is_some() => "fitted",
         RunStatus::Succeeded => "published",
         RunStatus::Unchanged => "published before, nothing has changed",
         RunStatus::Held => "held: computed, but not published until it is accepted",
@@ -111,6 +112,9 @@ fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
 
     output.line("")?;
     output.line(&format!("customers  {}", report.customers))?;
+    if let Some(model) = &report.model {
+        output.line(&format!("lifecycle  {}", told(model)))?;
+    }
 
     let mut stages = Rows::new(&["stage", "#customers", "#share"]);
     for stage in &report.stages {
@@ -144,6 +148,18 @@ fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
         ]);
     }
     part(steps, output)
+}
+
+/// A model in a few words.
+fn told(model: &ModelReport) -> String {
+    let mut text = match model.fitted_on {
+        Some(day) => format!("model {}, fitted to the buyers of {day}", model.model),
+        None => "the benchmark model: too few buyers, or too few days, for one of the shop's own".to_owned(),
+    };
+    if let Some(next) = model.next.as_ref().filter(|next| **next != model.model) {
+        text.push_str(&format!("; from now on {next}"));
+    }
+    text
 }
 
 fn part(rows: Rows, output: &mut Output<'_>) -> Result<()> {
@@ -193,6 +209,11 @@ mod tests {
                 StageSize { stage: "loyal".to_owned(), customers: 100 },
                 StageSize { stage: "prospect".to_owned(), customers: 300 },
             ],
+            model: Some(ModelReport {
+                model: "mbg-2026-11-15-0a1b2c3d".to_owned(),
+                fitted_on: Some(day("2026-11-15")),
+                next: Some("mbg-2026-11-19-4e5f6a7b".to_owned()),
+            }),
             segments: vec![
                 SegmentSize { segment: "vip".to_owned(), members: 12, entered: Some(2), exited: Some(0) },
                 SegmentSize { segment: "new".to_owned(), members: 7, entered: None, exited: None },
@@ -222,6 +243,7 @@ mod tests {
         orders    test       5
 
         customers  400
+        lifecycle  model mbg-2026-11-15-0a1b2c3d, fitted to the buyers of 2026-11-15; from now on mbg-2026-11-19-4e5f6a7b
 
         stage     customers  share
         loyal           100  25.0%

@@ -1,6 +1,7 @@
 //! `alluvial segment`.
 
 mod execute;
+mod explain;
 
 pub use execute::execute;
 
@@ -56,6 +57,18 @@ pub enum Action {
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
+    /// Why one customer is in it or not on the newest published day: each clause's value and verdict
+    Explain {
+        /// The segment's id; with `--query` the customer's
+        #[arg(value_name = "ID")]
+        id: String,
+        /// The customer's id
+        #[arg(value_name = "CUSTOMER_ID", required_unless_present = "query", conflicts_with = "query")]
+        customer: Option<String>,
+        /// A query instead of a segment
+        #[arg(long, value_name = "QUERY")]
+        query: Option<String>,
+    },
     /// Its members on a published day
     Members {
         /// The segment's id
@@ -108,6 +121,8 @@ pub struct Shown {
     pub query: String,
     /// The one canonical form of it.
     pub canonical: String,
+    /// Its tree in the JSON form.
+    pub tree: serde_json::Value,
     /// Every relative date as written, and the day or days that it is.
     pub dates: Vec<(String, String)>,
     /// The day that those are seen from.
@@ -125,7 +140,7 @@ pub fn print_shown(shown: &Shown, output: &mut Output<'_>) -> Result<()> {
         let value = json!({
             "id": shown.id, "name": shown.name, "description": shown.description, "owner": shown.owner,
             "tags": shown.tags, "priority": shown.priority, "goal": shown.goal, "active": shown.active,
-            "query": shown.query, "canonical": shown.canonical, "dates": dates,
+            "query": shown.query, "canonical": shown.canonical, "tree": shown.tree, "dates": dates,
             "as_of": shown.as_of.map(|day| day.to_string()),
         });
         return output.line(&format!("{value:#}"));
@@ -241,6 +256,10 @@ mod tests {
             Ok(Action::Show { subject: Subject { id: Some(_), query: None }, .. })
         ));
         assert!(matches!(parse(&["sql", "--query", "number_of_orders = 0"]), Ok(Action::Sql { .. })));
+        assert!(matches!(parse(&["explain", "vip", "c1"]), Ok(Action::Explain { customer: Some(_), .. })));
+        assert!(matches!(parse(&["explain", "c1", "--query", "x"]), Ok(Action::Explain { query: Some(_), .. })));
+        assert_eq!(parse(&["explain", "vip"]).unwrap_err(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(parse(&["explain", "vip", "c1", "--query", "x"]).unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse(&["preview"]).unwrap_err(), ErrorKind::MissingRequiredArgument);
         assert_eq!(parse(&["show", "vip", "--query", "x"]).unwrap_err(), ErrorKind::ArgumentConflict);
         assert_eq!(parse(&["members", "vip", "--as-of", "2026-02-30"]).unwrap_err(), ErrorKind::ValueValidation);

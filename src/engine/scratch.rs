@@ -36,6 +36,11 @@ pub struct Materialized {
     pub schema: SchemaRef,
 }
 
+/// Where a session's table lies: other sessions have tables of the same name.
+fn folder_name(session: &SessionContext, name: &str) -> String {
+    format!("{name}-{}", session.session_id())
+}
+
 /// A new folder for one process.
 pub(super) fn folder(base: &Path) -> Result<tempfile::TempDir> {
     let prefix = format!("{PREFIX}{}-", std::process::id());
@@ -103,7 +108,7 @@ impl Engine {
         by: &[&str],
     ) -> Result<Materialized> {
         let began = std::time::Instant::now();
-        let folder = self.fresh_folder(name)?;
+        let folder = self.fresh_folder(&folder_name(session, name))?;
         let plan = frame.create_physical_plan().await?;
         let schema = nullable(&plan.schema());
         tracing::trace!(name, "\n{}", datafusion::physical_plan::displayable(plan.as_ref()).indent(false));
@@ -142,7 +147,7 @@ impl Engine {
     pub fn discard(&self, session: &SessionContext, name: &str) -> Result<()> {
         session.deregister_table(name)?;
         // The bytes go with the engine's folder at the latest; a file still open elsewhere is no fault.
-        let _ = std::fs::remove_dir_all(self.scratch.path().join(name));
+        let _ = std::fs::remove_dir_all(self.scratch.path().join(folder_name(session, name)));
         Ok(())
     }
 

@@ -54,6 +54,8 @@ pub enum CatchUp {
 pub enum Step {
     /// Check what landed, build the profile, classify, evaluate the segments, publish the day.
     Snapshot,
+    /// Fit the lifecycle model to the shop as of the day; the nights after it score with that.
+    Fit,
     /// Deliver an audience.
     Export(Box<Export>),
 }
@@ -87,6 +89,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Step::Snapshot => "snapshot",
+            Step::Fit => "fit",
             Step::Export(_) => "export",
         }
     }
@@ -97,7 +100,7 @@ impl Step {
     /// `jobs.not_supported`.
     pub fn check_supported(&self) -> Result<()> {
         match self {
-            Step::Snapshot => Ok(()),
+            Step::Snapshot | Step::Fit => Ok(()),
             Step::Export(_) => Err(Error::definition("jobs.not_supported", "`export` steps are not supported yet")
                 .with_hint("take the step out of the job")),
         }
@@ -218,19 +221,24 @@ fn parse_webhook(text: &str) -> Result<Url> {
 #[derive(Clone, Copy)]
 enum Run {
     Snapshot,
+    Fit,
     Export,
 }
 
 fn read_step(mut section: Section<'_>) -> Option<Step> {
     let is_written = section.place_of("run").is_some();
-    let run = section.choice("run", &[("snapshot", Run::Snapshot), ("export", Run::Export)]);
+    let run = section.choice("run", &[("snapshot", Run::Snapshot), ("fit", Run::Fit), ("export", Run::Export)]);
     if !is_written {
-        section.missing("run", "write `run = \"snapshot\"` or `run = \"export\"`");
+        section.missing("run", "write `run = \"snapshot\"`, `run = \"fit\"` or `run = \"export\"`");
     }
     match run {
         Some(Run::Snapshot) => {
             section.finish();
             Some(Step::Snapshot)
+        }
+        Some(Run::Fit) => {
+            section.finish();
+            Some(Step::Fit)
         }
         Some(Run::Export) => read_export(section).map(|export| Step::Export(Box::new(export))),
         // What else the step may hold is known only once it is known what it runs.
@@ -338,6 +346,13 @@ holdout = "10%"
     }
 
     #[test]
+    fn a_weekly_fit() {
+        let job = parse("[[steps]]\nrun = \"snapshot\"\n[[steps]]\nrun = \"fit\"").unwrap();
+        assert_eq!(job.steps, [Step::Snapshot, Step::Fit]);
+        assert!(job.steps.iter().all(|step| step.check_supported().is_ok()));
+    }
+
+    #[test]
     fn catch_up_is_a_word_or_a_switch() {
         for (written, meant) in [("true", CatchUp::All), ("false", CatchUp::None), ("\"none\"", CatchUp::None)] {
             let job = parse(&format!("catch_up = {written}\n[[steps]]\nrun = \"snapshot\"")).unwrap();
@@ -385,7 +400,7 @@ fromat = "email"
         17:1: `steps.to` is missing (an export needs `format` and `to`)
         20:9: an export has a `segment` or a `query`, not both
         21:1: unknown key `fromat` in `[steps]` (did you mean `format`?)
-        23:1: `steps.run` is missing (write `run = "snapshot"` or `run = "export"`)
+        23:1: `steps.run` is missing (write `run = "snapshot"`, `run = "fit"` or `run = "export"`)
         "#);
     }
 

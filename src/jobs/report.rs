@@ -44,6 +44,8 @@ pub struct RunReport {
     pub customers: u64,
     /// Customers by lifecycle stage, in the order of the stages.
     pub stages: Vec<StageSize>,
+    /// With which lifecycle model; `None` where no stages were computed.
+    pub model: Option<ModelReport>,
     /// Segments by id.
     pub segments: Vec<SegmentSize>,
     /// Time and memory, by step, in order.
@@ -94,6 +96,17 @@ pub struct StageSize {
     pub stage: String,
     /// Customers in it.
     pub customers: u64,
+}
+
+/// A lifecycle model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// Its name; `benchmark` where the shop is too small or too young for one of its own.
+    pub model: String,
+    /// The day whose buyers it was fitted to; `None` for the benchmark.
+    pub fitted_on: Option<NaiveDate>,
+    /// The model that the run's step `fit` made for the nights after it.
+    pub next: Option<String>,
 }
 
 /// Members of one segment and how they changed since the published day before.

@@ -11,7 +11,9 @@ use futures::StreamExt;
 
 use super::definition::{Job, Step};
 use super::meter::{Running, StepMeter, Watcher};
-use super::report::{LeftOut, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows};
+use super::report::{
+    LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows,
+};
 use crate::calendar::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::lake::parts::{self, Partition};
@@ -19,6 +21,7 @@ use crate::lake::table::{Commit, Fence, Table};
 use crate::schema::landed::instant_type;
 use crate::schema::published;
 use crate::snapshot::day::{self, Published, Run, Steps, Summary};
+use crate::snapshot::model::{self, Fitted};
 use crate::snapshot::setup::Project;
 
 /// Runs a job for one as-of date and records the run in `job_runs`.
@@ -41,18 +44,27 @@ pub async fn run(
     let attempt = metered.attempt;
     let steps = metered.meter.into_steps();
     match outcome {
-        Ok(Published::Now(summary)) => {
-            let report = report(job, &run, RunStatus::Succeeded, Some(&summary), steps);
-            let record = Record { report: &report, attempt, started, finished: clock.now(), error: None };
-            Box::pin(record.keep(project)).await?;
-            Ok(report)
-        }
-        Ok(Published::Unchanged(day)) => {
-            let mut report = report(job, &run, RunStatus::Unchanged, None, steps);
-            report.run_id.clone_from(&day.run_id);
-            report.previous_as_of = day.previous_as_of;
-            report.as_known = day.as_known;
-            report.customers = day.row_counts.get("customer_profile").copied().unwrap_or(0);
+        Ok(done) => {
+            let mut report = match &done.day {
+                Some(Published::Now(summary)) => report(job, &run, RunStatus::Succeeded, Some(summary), steps),
+                Some(Published::Unchanged(day)) => {
+                    let mut report = report(job, &run, RunStatus::Unchanged, None, steps);
+                    if done.fitted.is_none() {
+                        report.run_id.clone_from(&day.run_id);
+                    }
+                    report.previous_as_of = day.previous_as_of;
+                    report.as_known = day.as_known;
+                    report.customers = day.row_counts.get("customer_profile").copied().unwrap_or(0);
+                    report
+                }
+                None => report(job, &run, RunStatus::Succeeded, None, steps),
+            };
+            tell_of_fit(&mut report, done.fitted.as_ref());
+            // A day that is left as it is leaves no record, unless something else was done.
+            if report.status == RunStatus::Succeeded || done.fitted.is_some() {
+                let record = Record { report: &report, attempt, started, finished: clock.now(), error: None };
+                Box::pin(record.keep(project)).await?;
+            }
             Ok(report)
         }
         Err(error) => {
@@ -68,6 +80,19 @@ pub async fn run(
     }
 }
 
+/// Fits a lifecycle model as of a day and keeps it, without a job and without a record of a run.
+///
+/// # Errors
+/// Those of [`model::fit_day`].
+pub async fn fit_now(project: &Project, as_of: NaiveDate, clock: Clock, watcher: &dyn Watcher) -> Result<Fitted> {
+    let at = clock.now();
+    let run = Run { id: run_id(at), as_of, at, force: false };
+    let mut metered = Metered { meter: StepMeter::new(watcher), running: None, rows: None, attempt: None };
+    let fitted = Box::pin(model::fit_day(project, &run, &mut metered)).await;
+    metered.close();
+    fitted
+}
+
 /// Ids that sort by time: runs of one process are told apart, and so are those of two machines.
 fn run_id(at: DateTime<Utc>) -> String {
     let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
@@ -75,19 +100,42 @@ fn run_id(at: DateTime<Utc>) -> String {
     uuid::Uuid::new_v7(stamp).simple().to_string()
 }
 
-async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_>) -> Result<Published> {
+/// What the steps of a run came to.
+#[derive(Default)]
+struct Finished {
+    day: Option<Published>,
+    fitted: Option<Fitted>,
+}
+
+async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_>) -> Result<Finished> {
     for step in &job.steps {
         step.check_supported()?;
     }
-    if !job.steps.iter().any(|step| matches!(step, Step::Snapshot)) {
-        return Err(Error::definition(
-            "job.no_snapshot",
-            format!("the job `{}` has no step that publishes a day", job.name),
-        )
-        .in_file(format!("jobs/{}.toml", job.name))
-        .with_hint("add `[[steps]]` with `run = \"snapshot\"`"));
+    let mut done = Finished::default();
+    for step in &job.steps {
+        match step {
+            Step::Snapshot => done.day = Some(Box::pin(day::publish(project, run, metered)).await?),
+            Step::Fit => done.fitted = Some(Box::pin(model::fit_day(project, run, metered)).await?),
+            Step::Export(_) => {}
+        }
     }
-    Box::pin(day::publish(project, run, metered)).await
+    Ok(done)
+}
+
+/// Says in a report what its step `fit` made.
+fn tell_of_fit(report: &mut RunReport, fitted: Option<&Fitted>) {
+    match fitted {
+        None => {}
+        Some(Fitted::Model(model)) => {
+            let told = report.model.get_or_insert_with(|| ModelReport {
+                model: model.classifier.name.clone(),
+                fitted_on: Some(model.fitted_on),
+                next: None,
+            });
+            told.next = Some(model.classifier.name.clone());
+        }
+        Some(Fitted::TooLittle(population)) => report.warnings.push(population.too_little(report.as_of)),
+    }
 }
 
 /// Passes the steps of a day on to the meter.
@@ -134,6 +182,7 @@ fn report(job: &Job, run: &Run, status: RunStatus, summary: Option<&Summary>, st
         left_out: Vec::new(),
         customers: 0,
         stages: Vec::new(),
+        model: None,
         segments: Vec::new(),
         steps,
         warnings: Vec::new(),
@@ -174,6 +223,8 @@ fn report(job: &Job, run: &Run, status: RunStatus, summary: Option<&Summary>, st
         .iter()
         .map(|(stage, customers)| StageSize { stage: stage.clone(), customers: *customers })
         .collect();
+    let (model, fitted_on) = summary.model.clone();
+    report.model = Some(ModelReport { model, fitted_on, next: None });
     report.segments = summary
         .sizes
         .iter()

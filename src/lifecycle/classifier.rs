@@ -1,6 +1,9 @@
 //! With what a night scores: the parameters, how much they may be trusted, and what was frozen when they were made.
 
+use chrono::NaiveDate;
+
 use super::model::{OrderValueParameters, Parameters};
+use super::score::Population;
 
 /// How much history stands behind the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,6 +17,26 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// The tier that a shop's buyers allow: full from 180 days of history, 200 buyers, 50 of them with several order days,
+    /// and an order in the last 30 days on; small from 90 days, 25 and 10 on.
+    pub fn of(population: &Population, as_of: NaiveDate) -> Self {
+        let days = population.history_days(as_of);
+        let silent = population.last_order_on.is_none_or(|last| (as_of - last).num_days() >= 30);
+        let Population { buyers, repeat_buyers, .. } = *population;
+        if days >= 180 && buyers >= 200 && repeat_buyers >= 50 && !silent {
+            Self::Full
+        } else if days >= 90 && buyers >= 25 && repeat_buyers >= 10 {
+            Self::Small
+        } else {
+            Self::Benchmark
+        }
+    }
+
+    /// The tier of that name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::Full, Self::Small, Self::Benchmark].into_iter().find(|tier| tier.as_str() == name)
+    }
+
     /// The `confidence` column.
     pub fn confidence(self) -> &'static str {
         match self {
@@ -40,6 +63,16 @@ pub enum OrderValue {
     Shrunk,
     /// Gamma-Gamma, fitted.
     GammaGamma(OrderValueParameters),
+}
+
+impl OrderValue {
+    /// The expected value of an order day of a buyer with `order_days` of them who spent `spend`; `mean` is M.
+    pub(super) fn expected(&self, order_days: f64, spend: f64, mean: f64) -> f64 {
+        match self {
+            Self::Shrunk => (spend + 2.0 * mean) / (order_days + 2.0),
+            Self::GammaGamma(fitted) => fitted.order_value(order_days, spend / order_days),
+        }
+    }
 }
 
 /// What decides the stages of a night beside the customers and the settings: a fit, or the benchmark.
@@ -75,6 +108,40 @@ impl Classifier {
             order_value: OrderValue::Shrunk,
             value_cut: None,
             churn_label_suspended: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_have_their_least() {
+        let as_of = NaiveDate::from_ymd_opt(2026, 7, 1).unwrap();
+        let shop = |days: i64, buyers: i64, repeat_buyers: i64, silent: i64| Population {
+            buyers,
+            repeat_buyers,
+            first_order_on: Some(as_of - chrono::TimeDelta::days(days - 1)),
+            last_order_on: Some(as_of - chrono::TimeDelta::days(silent)),
+            ..Population::default()
+        };
+        for (population, tier) in [
+            (shop(180, 200, 50, 29), Tier::Full),
+            (shop(179, 200, 50, 0), Tier::Small),
+            (shop(180, 199, 50, 0), Tier::Small),
+            (shop(180, 200, 49, 0), Tier::Small),
+            (shop(180, 200, 50, 30), Tier::Small),
+            (shop(90, 25, 10, 80), Tier::Small),
+            (shop(89, 900, 90, 0), Tier::Benchmark),
+            (shop(90, 24, 10, 0), Tier::Benchmark),
+            (shop(90, 25, 9, 0), Tier::Benchmark),
+            (Population::default(), Tier::Benchmark),
+        ] {
+            assert_eq!(Tier::of(&population, as_of), tier, "{population:?}");
+        }
+        for tier in [Tier::Full, Tier::Small, Tier::Benchmark] {
+            assert_eq!(Tier::parse(tier.as_str()), Some(tier));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The columns of `lifecycle`, `lifecycle_transitions` and `lifecycle_models`, without `as_of`, which is their partition.
+//! The columns of `lifecycle` and `lifecycle_transitions`, without `as_of`, which is their partition.
 
 use std::sync::Arc;
 
@@ -97,37 +97,5 @@ pub fn sizes() -> SchemaRef {
         ("spend", Decimal128(38, 2)),
         ("predicted_value", Decimal128(38, 2)),
         ("cant_lose", Int64),
-    ])
-}
-
-/// One row: with what a day was scored.
-pub fn models() -> SchemaRef {
-    use DataType::{Boolean, Date32, Float64, Int64, Utf8View};
-    schema(vec![
-        ("model", Utf8View),
-        ("tier", Utf8View),
-        ("confidence", Utf8View),
-        ("r", Float64),
-        ("alpha", Float64),
-        ("a", Float64),
-        ("b", Float64),
-        ("dropout_identified", Boolean),
-        ("gg_p", Float64),
-        ("gg_q", Float64),
-        ("gg_v", Float64),
-        ("churn_label_suspended", Boolean),
-        ("p_order_90d_new_buyer", Float64),
-        ("value_cut", Float64),
-        ("top_value_cut", Float64),
-        ("top_spend_cut", Float64),
-        ("medium_spend_from", Float64),
-        ("high_spend_from", Float64),
-        ("mean_order_value", Float64),
-        ("buyers", Int64),
-        ("repeat_buyers", Int64),
-        ("order_days", Int64),
-        ("candidates", Int64),
-        ("first_order_on", Date32),
-        ("last_order_on", Date32),
     ])
 }

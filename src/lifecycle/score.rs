@@ -1,21 +1,18 @@
 //! Runs the statements over a session in which `profile`, `buyers` and `previous_lifecycle` are registered.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringViewArray,
-};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SessionContext;
 use datafusion::prelude::col;
 
-use super::classifier::{Classifier, OrderValue};
+use super::classifier::Classifier;
 use super::columns;
+use super::health::Health;
 use super::model::{History, Variant};
+use super::row::{OneRow, Row, days_of};
 use super::statements::{
     CANDIDATES, FLAGS, POPULATION, SCORE, SPEND_CUT, STAGE, TRANSITIONS, Texts, VALUE_CUTS, params, plan,
 };
@@ -44,6 +41,17 @@ impl Population {
     /// Days from the first order day to `as_of`, both included; 0 without orders.
     pub fn history_days(&self, as_of: NaiveDate) -> i64 {
         self.first_order_on.map_or(0, |first| (as_of - first).num_days() + 1)
+    }
+
+    /// Why no model is fitted to these buyers.
+    pub fn too_little(&self, as_of: NaiveDate) -> String {
+        format!(
+            "no model was fitted: a shop of {} days, {} buyers and {} who bought on several days is too small \
+             (90, 25 and 10 are the least), and the benchmark goes on",
+            self.history_days(as_of),
+            self.buyers,
+            self.repeat_buyers
+        )
     }
 
     /// Whether the history is shorter than 180 days: stages are provisional then, and a report says so first.
@@ -83,56 +91,49 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// The row of `lifecycle_models` ([`columns::models`]).
+    /// The row of `lifecycle_health`: with what the day was scored, its cuts, and how the model does on the 90 days
+    /// before it, where the shop is that old.
     ///
     /// # Errors
     /// None that input can cause.
-    pub fn model_row(&self) -> Result<RecordBatch> {
+    pub fn health_row(&self, as_of: NaiveDate, health: Option<&Health>) -> Result<RecordBatch> {
         let Self { classifier, population, cuts, .. } = self;
-        let text = |value: &str| Arc::new(StringViewArray::from_iter_values([value])) as ArrayRef;
-        let double = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
-        let count = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
-        let flag = |value: bool| Arc::new(BooleanArray::from(vec![value])) as ArrayRef;
-        let date = |value: Option<NaiveDate>| Arc::new(Date32Array::from(vec![value.map(days_of)])) as ArrayRef;
-        let [r, alpha, a, b] = classifier.parameters.values().map(Some);
-        let [p, q, v] = match &classifier.order_value {
-            OrderValue::Shrunk => [None; 3],
-            OrderValue::GammaGamma(fitted) => fitted.values().map(Some),
-        };
-        let columns = vec![
-            text(&classifier.name),
-            text(classifier.tier.as_str()),
-            text(classifier.tier.confidence()),
-            double(r),
-            double(alpha),
-            double(a),
-            double(b),
-            flag(classifier.dropout_identified),
-            double(p),
-            double(q),
-            double(v),
-            flag(classifier.churn_label_suspended),
-            double(Some(classifier.parameters.p_order(&History::NEW, 90.0))),
-            double(cuts.value),
-            double(cuts.top_value),
-            double(cuts.top_spend),
-            double(cuts.medium_spend_from),
-            double(cuts.high_spend_from),
-            double(population.mean_order_value),
-            count(population.buyers),
-            count(population.repeat_buyers),
-            count(population.order_days),
-            count(cuts.candidates),
-            date(population.first_order_on),
-            date(population.last_order_on),
-        ];
-        Ok(RecordBatch::try_new(columns::models(), columns)?)
+        let of = |value: fn(&Health) -> f64| health.map(value);
+        let number = |value: fn(&Health) -> i64| health.map(value);
+        OneRow::default()
+            .text("model", Some(&classifier.name))
+            .text("tier", Some(classifier.tier.as_str()))
+            .text("confidence", Some(classifier.tier.confidence()))
+            .flag("dropout_identified", classifier.dropout_identified)
+            .flag("churn_label_suspended", classifier.churn_label_suspended)
+            .count("history_days", population.history_days(as_of))
+            .count("buyers", population.buyers)
+            .count("repeat_buyers", population.repeat_buyers)
+            .count("order_days", population.order_days)
+            .double("mean_order_value", population.mean_order_value)
+            .date("first_order_on", population.first_order_on)
+            .date("last_order_on", population.last_order_on)
+            .double("p_order_90d_new_buyer", classifier.parameters.p_order(&History::NEW, 90.0))
+            .count("candidates", cuts.candidates)
+            .double("value_cut", cuts.value)
+            .double("top_value_cut", cuts.top_value)
+            .double("top_spend_cut", cuts.top_spend)
+            .double("medium_spend_from", cuts.medium_spend_from)
+            .double("high_spend_from", cuts.high_spend_from)
+            .date("seen_on", health.map(|health| health.seen_on))
+            .count("buyers_then", number(|health| health.buyers))
+            .double("expected_buyers", of(|health| health.expected_buyers))
+            .count("actual_buyers", number(|health| health.actual_buyers))
+            .double("expected_orders", of(|health| health.expected_orders))
+            .count("actual_orders", number(|health| health.actual_orders))
+            .cents("expected_spend", health.map(|health| health.expected_spend_cents))?
+            .cents("actual_spend", health.map(|health| health.actual_spend_cents))?
+            .double("calibration_error", health.and_then(|health| health.calibration_error))
+            .count("churned_then", number(|health| health.churned))
+            .count("churned_who_ordered", number(|health| health.churned_who_ordered))
+            .double("churn_return_rate", health.and_then(Health::churn_return_rate))
+            .finish()
     }
-}
-
-/// Days since 1970-01-01, as Date32 has them.
-fn days_of(date: NaiveDate) -> i32 {
-    arrow::datatypes::Date32Type::from_naive_date(date)
 }
 
 /// Scores every customer of `profile` as of `as_of` and plans the rows of `lifecycle`.
@@ -151,26 +152,7 @@ pub async fn score(
     classifier: &Classifier,
     texts: Texts<'_>,
 ) -> Result<Scored> {
-    if classifier.parameters.variant() != Variant::Mbg {
-        let message = "stages are scored with MBG/NBD; BG/NBD is there to compare with";
-        return Err(Error::definition("lifecycle.variant", message));
-    }
-    let params = params(settings, classifier).with("as_of", ScalarValue::Date32(Some(days_of(as_of))));
-
-    let row = Row::of(plan(ctx, POPULATION, &params, texts).await?).await?;
-    let population = Population {
-        buyers: row.count("buyers")?,
-        repeat_buyers: row.count("repeat_buyers")?,
-        order_days: row.count("order_days")?,
-        mean_order_value: row.double("mean_order_value")?,
-        first_order_on: row.date("first_order_on")?,
-        last_order_on: row.date("last_order_on")?,
-    };
-
-    let params = params.with("mean_order_value", population.mean_order_value).with("buyers", population.buyers);
-    view(ctx, "lifecycle_scores", SCORE, &params, texts).await?;
-    view(ctx, "lifecycle_flags", FLAGS, &params, texts).await?;
-
+    let (params, population) = Box::pin(flags(ctx, as_of, settings, classifier, texts)).await?;
     let cuts = Box::pin(cuts(ctx, settings, classifier, &population, &params, texts)).await?;
     let params = params
         .with("value_cut", cuts.value)
@@ -181,6 +163,41 @@ pub async fn score(
     let rows = plan(ctx, STAGE, &params, texts).await?;
     let rows = exactly(rows, STAGE, &columns::lifecycle())?;
     Ok(Scored { rows, classifier: classifier.clone(), population, cuts })
+}
+
+/// The views `lifecycle_scores` and `lifecycle_flags`, the parameters that they were planned with, and what they are of.
+pub(super) async fn flags(
+    ctx: &SessionContext,
+    as_of: NaiveDate,
+    settings: &LifecycleSettings,
+    classifier: &Classifier,
+    texts: Texts<'_>,
+) -> Result<(Params, Population)> {
+    if classifier.parameters.variant() != Variant::Mbg {
+        let message = "stages are scored with MBG/NBD; BG/NBD is there to compare with";
+        return Err(Error::definition("lifecycle.variant", message));
+    }
+    let population = population(ctx, texts).await?;
+    let params = params(settings, classifier)
+        .with("as_of", ScalarValue::Date32(Some(days_of(as_of))))
+        .with("mean_order_value", population.mean_order_value)
+        .with("buyers", population.buyers);
+    view(ctx, "lifecycle_scores", SCORE, &params, texts).await?;
+    view(ctx, "lifecycle_flags", FLAGS, &params, texts).await?;
+    Ok((params, population))
+}
+
+/// What the session's `buyers` are as a whole.
+pub(super) async fn population(ctx: &SessionContext, texts: Texts<'_>) -> Result<Population> {
+    let row = Row::of(plan(ctx, POPULATION, &Params::new(), texts).await?).await?;
+    Ok(Population {
+        buyers: row.count("buyers")?,
+        repeat_buyers: row.count("repeat_buyers")?,
+        order_days: row.count("order_days")?,
+        mean_order_value: row.double("mean_order_value")?,
+        first_order_on: row.date("first_order_on")?,
+        last_order_on: row.date("last_order_on")?,
+    })
 }
 
 /// Plans the rows of `lifecycle_transitions` ([`columns::transitions`]) from `lifecycle_today` (the rows of
@@ -228,7 +245,13 @@ async fn cuts(
 }
 
 /// Registers a statement under `name` for those that read it.
-async fn view(ctx: &SessionContext, name: &str, statement: Statement, params: &Params, texts: Texts<'_>) -> Result<()> {
+pub(super) async fn view(
+    ctx: &SessionContext,
+    name: &str,
+    statement: Statement,
+    params: &Params,
+    texts: Texts<'_>,
+) -> Result<()> {
     let query = plan(ctx, statement, params, texts).await?;
     ctx.deregister_table(name)?;
     ctx.register_table(name, query.into_view())?;
@@ -260,51 +283,6 @@ pub(super) fn exactly(query: DataFrame, statement: Statement, wanted: &SchemaRef
         return Ok(query);
     }
     Ok(query.select(wanted.fields().iter().map(|field| col(format!("\"{}\"", field.name()))).collect::<Vec<_>>())?)
-}
-
-/// A result of one row.
-struct Row(RecordBatch);
-
-impl Row {
-    async fn of(query: DataFrame) -> Result<Self> {
-        let schema = Arc::clone(query.schema().inner());
-        let batches = Box::pin(query.collect()).await?;
-        let batch = match batches.first() {
-            Some(first) => concat_batches(&first.schema(), &batches)?,
-            None => RecordBatch::new_empty(schema),
-        };
-        if batch.num_rows() != 1 {
-            let message = format!("a statement that gives one row gave {}", batch.num_rows());
-            return Err(Error::definition("lifecycle.columns", message));
-        }
-        Ok(Self(batch))
-    }
-
-    fn column(&self, name: &str, data_type: &DataType) -> Result<ArrayRef> {
-        let column = self.0.column_by_name(name);
-        let column = column.ok_or_else(|| {
-            Error::definition("lifecycle.columns", format!("the column `{name}` is missing from a statement's row"))
-        })?;
-        Ok(arrow::compute::cast(column, data_type)?)
-    }
-
-    fn double(&self, name: &str) -> Result<Option<f64>> {
-        let column = self.column(name, &DataType::Float64)?;
-        let column = column.as_any().downcast_ref::<Float64Array>();
-        Ok(column.filter(|column| column.is_valid(0)).map(|column| column.value(0)))
-    }
-
-    fn count(&self, name: &str) -> Result<i64> {
-        let column = self.column(name, &DataType::Int64)?;
-        let column = column.as_any().downcast_ref::<Int64Array>();
-        Ok(column.filter(|column| column.is_valid(0)).map_or(0, |column| column.value(0)))
-    }
-
-    fn date(&self, name: &str) -> Result<Option<NaiveDate>> {
-        let column = self.column(name, &DataType::Date32)?;
-        let column = column.as_any().downcast_ref::<Date32Array>();
-        Ok(column.filter(|column| column.is_valid(0)).and_then(|column| column.value_as_date(0)))
-    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,16 @@ macro_rules! statement {
     };
 }
 
+/// The order days that count.
+pub const ORDER_DAYS: Statement = statement!("order_days");
+/// Buyers as an earlier day saw them, and what they did after it.
+pub const HISTORIES: Statement = statement!("histories");
+/// Equal histories, counted.
+pub const MERGED: Statement = statement!("merged");
+/// Equal order values, counted.
+pub const ORDER_VALUES: Statement = statement!("order_values");
+/// What became of the buyers of an earlier day.
+pub const HEALTH: Statement = statement!("health");
 /// What the classifier has to know of the shop as a whole.
 pub const POPULATION: Statement = statement!("population");
 /// The model's numbers by customer.
@@ -49,8 +59,22 @@ pub const TRANSITIONS: Statement = statement!("transitions");
 pub const REPORT: Statement = statement!("report");
 
 /// All of them, in the order in which they run.
-pub const STATEMENTS: [Statement; 9] =
-    [POPULATION, SCORE, FLAGS, CANDIDATES, VALUE_CUTS, SPEND_CUT, STAGE, TRANSITIONS, REPORT];
+pub const STATEMENTS: [Statement; 14] = [
+    ORDER_DAYS,
+    HISTORIES,
+    MERGED,
+    ORDER_VALUES,
+    POPULATION,
+    SCORE,
+    FLAGS,
+    CANDIDATES,
+    VALUE_CUTS,
+    SPEND_CUT,
+    HEALTH,
+    STAGE,
+    TRANSITIONS,
+    REPORT,
+];
 
 /// The thresholds of `settings`, and what `classifier` brings with it. A statement need not use them all.
 pub(super) fn params(settings: &LifecycleSettings, classifier: &Classifier) -> Params {

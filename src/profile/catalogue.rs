@@ -59,6 +59,8 @@ pub struct Attribute {
     pub buyers_only: bool,
     /// Whether it is a landed column that the contract does not know.
     pub custom: bool,
+    /// The hash of the query that computes it, for a computed attribute.
+    pub definition: Option<String>,
 }
 
 /// A custom property: a landed customer column that the contract does not know, and so a profile column of that name.
@@ -207,6 +209,16 @@ impl Catalogue {
         self
     }
 
+    /// The catalogue with the project's computed attributes, whose names must be free.
+    #[must_use]
+    pub fn with_computed(mut self, computed: &[Attribute]) -> Self {
+        for attribute in computed {
+            self.by_name.insert(attribute.name.clone(), self.attributes.len());
+            self.attributes.push(Arc::new(attribute.clone()));
+        }
+        self
+    }
+
     /// A landed column of a function's rows under its own name, as a fact about one row; `None` where there is no such
     /// column, or none that a clause can test.
     pub fn row_column(&self, rows: Rows, name: &str) -> Option<Attribute> {
@@ -315,6 +327,7 @@ pub fn row_fact(name: &str, kind: Type, sql: String) -> Attribute {
         folded: false,
         buyers_only: false,
         custom: false,
+        definition: None,
     }
 }
 
@@ -328,6 +341,16 @@ fn property_key(name: &str) -> Option<&str> {
 }
 
 impl Attribute {
+    /// What a query of the project computes; `None` for a type that no clause can test.
+    pub(super) fn computed(name: &str, data_type: &DataType, meaning: &str, definition: &str) -> Option<Self> {
+        let mut attribute = attributes::of_property(name, name, Type::of_column(data_type, None)?);
+        meaning.clone_into(&mut attribute.meaning);
+        attribute.landed.clear();
+        attribute.custom = false;
+        attribute.definition = Some(definition.to_owned());
+        Some(attribute)
+    }
+
     fn declare(&mut self, field: &Field) {
         self.label.clone_from(&field.label);
         if field.contact {

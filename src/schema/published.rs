@@ -168,6 +168,86 @@ fn lifecycle() -> Vec<Field> {
     ]
 }
 
+/// With what a day was scored, the cuts that divided its customers, and how the model does on the 90 days before it.
+fn lifecycle_health() -> Vec<Field> {
+    vec![
+        text("model"),
+        text("tier"),
+        text("confidence"),
+        flag("dropout_identified"),
+        flag("churn_label_suspended"),
+        count("history_days"),
+        count("buyers"),
+        count("repeat_buyers"),
+        count("order_days"),
+        float("mean_order_value"),
+        day("first_order_on"),
+        day("last_order_on"),
+        float("p_order_90d_new_buyer"),
+        count("candidates"),
+        float("value_cut"),
+        float("top_value_cut"),
+        float("top_spend_cut"),
+        float("medium_spend_from"),
+        float("high_spend_from"),
+        day("seen_on"),
+        count("buyers_then"),
+        float("expected_buyers"),
+        count("actual_buyers"),
+        float("expected_orders"),
+        count("actual_orders"),
+        money("expected_spend", 38, 2),
+        money("actual_spend", 38, 2),
+        float("calibration_error"),
+        count("churned_then"),
+        count("churned_who_ordered"),
+        float("churn_return_rate"),
+    ]
+}
+
+/// The fitted models; `as_of` is the day whose buyers a model was fitted to.
+fn lifecycle_models() -> Vec<Field> {
+    vec![
+        text("model"),
+        text("version"),
+        text("tier"),
+        text("confidence"),
+        float("r"),
+        float("alpha"),
+        float("a"),
+        float("b"),
+        float("log_likelihood"),
+        float("log_likelihood_without_dropout"),
+        flag("dropout_identified"),
+        float("gg_p"),
+        float("gg_q"),
+        float("gg_v"),
+        float("p_order_90d_new_buyer"),
+        float("value_cut"),
+        flag("churn_label_suspended"),
+        flag("converged"),
+        count("buyers"),
+        count("repeat_buyers"),
+        count("order_days"),
+        float("mean_order_value"),
+        day("first_order_on"),
+        day("last_order_on"),
+        count("histories"),
+        flag("weekly"),
+        day("seen_on"),
+        float("expected_buyers"),
+        count("actual_buyers"),
+        float("calibration_error"),
+        count("churned_then"),
+        count("churned_who_ordered"),
+        float("churn_return_rate"),
+        text("run_id"),
+        instant("fitted_at"),
+        text("input_manifest"),
+        text("inputs_hash"),
+    ]
+}
+
 fn segments() -> Vec<Field> {
     vec![
         text("segment"),
@@ -304,7 +384,8 @@ pub fn tables() -> Vec<Published> {
             &["from_stage", "to_stage"],
             vec![text("from_stage"), text("to_stage"), count("customers")],
         ),
-        Published { open: true, ..table("lifecycle_models", Keeps::Days, &[], Vec::new()) },
+        table("lifecycle_health", Keeps::Days, &[], lifecycle_health()),
+        table("lifecycle_models", Keeps::Appended, &[], lifecycle_models()),
         table("segments", Keeps::Days, &["segment"], segments()),
         table("segment_members", Keeps::Days, &["segment", "customer_id"], vec![text("segment"), text("customer_id")]),
         table("segment_changes", Keeps::Days, &["segment", "customer_id", "change"], changes),

@@ -9,6 +9,8 @@ use super::syntax::{Expr, Leaf, Literal, Test, Value, Word};
 use crate::diagnostic::{Diagnostic, Severity, Span, nearest};
 use crate::profile::catalogue::{Attribute, Catalogue, Named, Operator, Type};
 
+/// What a query names that landed data may never have had.
+pub mod domain;
 mod function;
 mod literal;
 mod rule;

@@ -10,6 +10,7 @@ use chrono::NaiveDate;
 
 mod anniversary;
 mod days;
+mod explained;
 mod place;
 /// What one scan of a table has to find out, as plain data.
 pub mod program;
@@ -20,6 +21,7 @@ mod shared;
 mod standalone;
 mod test;
 
+pub use explained::{picked_sql, place_sql, value_sql};
 pub use rows::Family;
 pub(crate) use shared::holds_without_rows;
 pub use shared::{Formula, Member, Output, Pass, Shared, shared};

@@ -301,7 +301,7 @@ fn in_store(rule: Rule, store: &str, catalogue: &Catalogue) -> Rule {
 
 impl Query {
     /// A finding in the query as a finding in the file.
-    fn in_file(&self, mut found: Diagnostic) -> Diagnostic {
+    pub fn in_file(&self, mut found: Diagnostic) -> Diagnostic {
         found.span = self.offsets.span(&found.span);
         found
     }

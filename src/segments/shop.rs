@@ -33,6 +33,7 @@ pub(super) fn catalogue() -> Catalogue {
         property("points", DataType::Decimal128(10, 3)),
         property("select", DataType::Int64),
         property("customer_account_status", DataType::Utf8View),
+        property("product_subscription_status", DataType::Utf8View),
     ];
     let tier =
         Field { kind: Some(FieldKind::Choice), options: vec!["Gold".into(), "Silver".into()], ..Field::default() };

@@ -82,11 +82,16 @@ impl Reading {
     /// # Errors
     /// What the parser says of the query.
     pub fn reads_rows(&self, sql: &str) -> Result<bool> {
+        Ok(self.tables_of(sql)?.iter().any(|name| VIEWS.contains(&name.as_str())))
+    }
+
+    /// The tables that a query names without a schema; none where it cannot be parsed.
+    pub(super) fn tables_of(&self, sql: &str) -> Result<BTreeSet<String>> {
         let state = self.session.state();
         let dialect = state.config().options().sql_parser.dialect;
-        let Ok(statement) = state.sql_to_statement(sql, &dialect) else { return Ok(false) };
+        let Ok(statement) = state.sql_to_statement(sql, &dialect) else { return Ok(BTreeSet::new()) };
         let names = state.resolve_table_references(&statement)?;
-        Ok(names.iter().any(|name| name.schema().is_none() && VIEWS.contains(&name.table())))
+        Ok(names.iter().filter(|name| name.schema().is_none()).map(|name| name.table().to_owned()).collect())
     }
 
     /// Refuses columns of landed orders and lines, as `table.column`, that were published beside no fact: only those are

@@ -25,6 +25,8 @@ pub enum Cause {
     Merged,
     /// The segment was switched off or removed.
     Deactivated,
+    /// The label `churned` is withheld since the day, or given again: the customer did nothing.
+    Label,
     /// The customer is no longer there.
     DeletedCustomer,
 }
@@ -38,6 +40,7 @@ impl Cause {
             Cause::Settings => "settings",
             Cause::Merged => "merged",
             Cause::Deactivated => "deactivated",
+            Cause::Label => "label",
             Cause::DeletedCustomer => "deleted_customer",
         }
     }
@@ -113,13 +116,15 @@ pub(super) struct Gone {
     pub(super) excluded: BTreeSet<String>,
 }
 
-/// The changes of one segment, sorted by customer_id.
+/// The changes of one segment, sorted by customer_id. `relabelled` are the customers whose membership a withheld label may
+/// have changed.
 pub(super) fn changes(
     segment: &str,
     members: &RoaringBitmap,
     before: &Before,
     edit: Edit,
     gone: &Gone,
+    relabelled: &RoaringBitmap,
     people: &People,
 ) -> Vec<Change> {
     let plain = match edit {
@@ -134,11 +139,18 @@ pub(super) fn changes(
         change,
         cause,
     };
+    let cause_of = |number: u32| match plain {
+        Cause::Data if relabelled.contains(number) => Cause::Label,
+        plain => plain,
+    };
     let mut rows: Vec<Change> = (members - &before.members)
         .iter()
-        .map(|number| row(people.id(number), "entered", if went_on.contains(&number) { Cause::Merged } else { plain }))
+        .map(|number| {
+            let cause = if went_on.contains(&number) { Cause::Merged } else { cause_of(number) };
+            row(people.id(number), "entered", cause)
+        })
         .collect();
-    rows.extend((&before.members - members).iter().map(|number| row(people.id(number), "exited", plain)));
+    rows.extend((&before.members - members).iter().map(|number| row(people.id(number), "exited", cause_of(number))));
     rows.extend(before.gone.iter().map(|id| {
         let cause = if gone.merged.contains_key(id) {
             Cause::Merged
@@ -191,7 +203,8 @@ mod tests {
             excluded: BTreeSet::from(["staff".to_owned()]),
         };
         let members = RoaringBitmap::from_iter([1, 2, 3]);
-        let rows = changes("s", &members, &before, Edit::None, &gone, &people);
+        let nobody = RoaringBitmap::new();
+        let rows = changes("s", &members, &before, Edit::None, &gone, &nobody, &people);
         assert_eq!(
             told(&rows),
             [
@@ -203,8 +216,17 @@ mod tests {
                 ("x", "exited", "deleted_customer"),
             ]
         );
-        let edited = changes("s", &members, &before, Edit::Definition, &gone, &people);
+        let edited = changes("s", &members, &before, Edit::Definition, &gone, &nobody, &people);
         assert_eq!(edited[0].cause, Cause::Definition);
+        // An edit explains a change before a label does, and a label before what somebody did.
+        let relabelled = RoaringBitmap::from_iter([0, 2, 3]);
+        let labelled = changes("s", &members, &before, Edit::None, &gone, &relabelled, &people);
+        assert_eq!(
+            told(&labelled)[..3],
+            [("a", "exited", "label"), ("c", "entered", "merged"), ("d", "entered", "label")]
+        );
+        let edited = changes("s", &members, &before, Edit::Settings, &gone, &relabelled, &people);
+        assert_eq!(edited[0].cause, Cause::Settings);
         let off = deactivated("s", &before, &people);
         assert_eq!(off.len(), 5);
         assert!(off.iter().all(|row| row.cause == Cause::Deactivated && row.change == "exited"));

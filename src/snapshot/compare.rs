@@ -2,9 +2,11 @@
 
 use chrono::NaiveDate;
 use datafusion::prelude::SessionContext;
+use roaring::RoaringBitmap;
 
 use super::before;
 use super::changes::{self, Before, Change, Edit, Gone};
+use super::label;
 use super::people::People;
 use super::rows::{self, Size};
 use super::segments::{Computed, ComputedSegment, Described, Prepared};
@@ -40,9 +42,11 @@ impl Comparison<'_> {
         let mut known = std::collections::BTreeMap::new();
         let mut members = std::collections::BTreeMap::new();
         let mut gone = Gone::default();
+        let (nobody_at_all, mut relabelled) = (RoaringBitmap::new(), RoaringBitmap::new());
         if let Some((_, manifest)) = self.before {
             known = before::definitions(project, session, manifest).await?;
             members = before::members(project, session, manifest, people).await?;
+            relabelled = label::relabelled(session, people).await?;
             if members.values().any(|before| !before.gone.is_empty()) {
                 gone.merged = before::merged_since_the_day_before(session, people).await?;
                 gone.excluded = before::excluded(session).await?;
@@ -50,6 +54,7 @@ impl Comparison<'_> {
         }
         let previous = self.before.map(|(day, _)| day.as_of);
         let nobody = Before::default();
+        let rules = self.prepared.segments.rules();
         let mut compared = Compared { definitions: Vec::new(), changes: Vec::new(), sizes: Vec::new() };
         for segment in &computed.segments {
             let definition = self.prepared.definition(&segment.id)?;
@@ -65,7 +70,9 @@ impl Comparison<'_> {
                     Edit::Definition
                 };
                 let was = members.get(&segment.id).unwrap_or(&nobody);
-                own = changes::changes(&segment.id, &segment.members, was, edit, &gone, people);
+                let by_stage = rules.get(&segment.id).is_some_and(|rule| label::names_stage(rule, &rules));
+                let relabelled = if by_stage { &relabelled } else { &nobody_at_all };
+                own = changes::changes(&segment.id, &segment.members, was, edit, &gone, relabelled, people);
             }
             let mut size = Size::of(&segment.id, &segment.members, &own, people);
             size.goal = self.goal(segment, definition).await?;

@@ -78,6 +78,8 @@ pub struct Summary {
     pub stale: Vec<NaiveDate>,
     /// Days of history before the as-of date.
     pub history_days: i64,
+    /// With which model the stages were scored, and the day whose buyers it was fitted to; none for the benchmark.
+    pub model: (String, Option<NaiveDate>),
     /// What a person should know.
     pub warnings: Vec<String>,
     /// Rows by published table.
@@ -111,11 +113,12 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.begin("land");
     let landing = project.landing(run.as_of, run.at);
     let found = Box::pin(land::find(&session, &project.sources, &landing)).await?;
-    let catalogue = super::segments::catalogue(project, &found.landed);
+    let (catalogue, own) = Box::pin(super::segments::catalogue(project, &found.landed)).await?;
     let prepared = super::segments::prepare(project, definitions, &catalogue, run.as_of)?;
     if !run.force
         && let Some(day) = snapshots.day(run.as_of)
         && unchanged(project, &snapshots, day, before.as_ref(), &found.landed, &prepared).await?
+        && same_model(project, &session, &snapshots, day, &writing).await?
     {
         return Ok(Published::Unchanged(Box::new(day.clone())));
     }
@@ -139,13 +142,21 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.begin("lifecycle");
     super::before::previous_lifecycle(project, &session, before.as_ref().map(|(_, manifest)| manifest)).await?;
     let texts = |statement: &Statement| engine.text(statement);
-    let classifier = lifecycle::Classifier::benchmark();
+    let inputs = inputs(project, &landed);
+    let published = match snapshots.day(run.as_of).filter(|_| !run.force) {
+        Some(day) => Box::pin(snapshots.manifest(day)).await?.model,
+        None => None,
+    };
+    let chosen = super::model::of_the_day(project, &session, run, &writing, published.as_deref(), &inputs);
+    let chosen = Box::pin(chosen).await?;
     let settings = &project.settings.lifecycle;
-    let scored = Box::pin(lifecycle::score(&session, run.as_of, settings, &classifier, &texts)).await?;
-    let (model, history_days) = (scored.model_row()?, scored.population.history_days(run.as_of));
+    let scored = Box::pin(lifecycle::score(&session, run.as_of, settings, &chosen.classifier, &texts)).await?;
+    let health = scored.health_row(run.as_of, chosen.health(project, run).await?.as_ref())?;
+    let history_days = scored.population.history_days(run.as_of);
     let scores = engine.materialize_sorted(&session, "lifecycle_today", scored.rows, &["customer_id"]).await?;
     let transitions = lifecycle::transitions(&session, &texts).await?;
     full_profile(&session).await?;
+    Box::pin(own.join(engine, &session, run.as_of)).await?;
     steps.rows(scores.rows);
 
     steps.begin("segments");
@@ -190,7 +201,10 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
         .sort(vec![datafusion::prelude::col("customer_id").sort(true, false)])?;
     written += writing.write("lifecycle", lifecycle_rows.execute_stream().await?).await?;
     written += writing.write("lifecycle_transitions", transitions.execute_stream().await?).await?;
-    written += writing.write("lifecycle_models", rows::stream(model.schema(), std::iter::once(Ok(model)))).await?;
+    written += writing.write("lifecycle_health", rows::stream(health.schema(), std::iter::once(Ok(health)))).await?;
+    if let Some(model) = chosen.fresh {
+        writing.write("lifecycle_models", rows::stream(model.schema(), std::iter::once(Ok(model)))).await?;
+    }
     written += writing.write("segments", rows::definitions(&compared.definitions)?).await?;
     let sets: Vec<_> = computed.segments.iter().map(|segment| (segment.id.as_str(), &segment.members)).collect();
     written += writing.write("segment_overlap", rows::overlaps(&sets)?).await?;
@@ -206,8 +220,8 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
         manifest: day.manifest.clone(),
     });
     manifest.definitions = definitions_of(project, &prepared);
-    manifest.model = Some(classifier.name.clone());
-    manifest.inputs = inputs(project, &landed);
+    manifest.model = Some(chosen.classifier.name.clone());
+    manifest.inputs = inputs;
     let fresh = super::rejects::fresh(project, &session, &snapshots, &writing, &manifest, &landed.rejects).await?;
     writing.write("rejects", rows::rejects(&fresh, &run.id)?).await?;
     let stages = stages(&session).await?;
@@ -244,6 +258,8 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     warnings.extend(profiled.warnings.iter().cloned());
     warnings.extend(prepared.warnings.iter().cloned());
     warnings.extend(lacking);
+    let members = compared.sizes.iter().map(|(size, _)| (size.segment.as_str(), size.members));
+    warnings.extend(super::segments::too_small(members, &prepared));
     for statement in lifecycle::statements::STATEMENTS.iter().filter(|own| engine.override_of(own).is_some()) {
         warnings.push(format!("sql/{}.sql is the project's own", statement.name));
     }
@@ -262,6 +278,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
         as_known,
         stale,
         history_days,
+        model: (chosen.classifier.name, chosen.fitted_on),
         warnings,
         rows: row_counts,
     })))
@@ -312,6 +329,23 @@ async fn unchanged(
         && previous == before.map(|(day, _)| day.run_id.as_str()))
 }
 
+/// Whether a published day would be scored with the model that it has. It keeps the one that it was published with; only
+/// the benchmark gives way to one that has been fitted since.
+async fn same_model(
+    project: &Project,
+    session: &SessionContext,
+    snapshots: &Snapshots,
+    day: &PublishedDay,
+    writing: &Writing<'_>,
+) -> Result<bool> {
+    let model = Box::pin(snapshots.manifest(day)).await?.model;
+    let benchmark = lifecycle::Classifier::benchmark().name;
+    if model.as_ref() != Some(&benchmark) {
+        return Ok(true);
+    }
+    Ok(super::model::newest_name(project, session, day.as_of, writing).await?.is_none())
+}
+
 /// Replaces the session's `profile` by itself with the columns of the lifecycle. It is a view: to join a few columns again
 /// for every reader costs less than to write all of them down once more.
 async fn full_profile(session: &SessionContext) -> Result<()> {
@@ -345,7 +379,8 @@ async fn sorted(session: &SessionContext, table: &str, without: &[&str], by: &st
     plan_text(session, &format!("SELECT {} FROM {table} ORDER BY {by}", list.join(", ")), &Params::new()).await
 }
 
-fn inputs(project: &Project, landed: &Landed) -> BTreeMap<String, Vec<InputFile>> {
+/// The landed files that were read, by table.
+pub(super) fn inputs(project: &Project, landed: &Landed) -> BTreeMap<String, Vec<InputFile>> {
     let list = |summary: &land::TableSummary| {
         summary
             .files
@@ -390,6 +425,7 @@ fn definitions_of(project: &Project, prepared: &super::segments::Prepared) -> BT
     let digest = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
     let mut all: BTreeMap<String, String> =
         prepared.hashes().map(|(id, hash)| (format!("segment/{id}"), hash.to_owned())).collect();
+    all.extend(prepared.computed().map(|(name, hash)| (format!("attribute/{name}"), hash.to_owned())));
     all.insert("settings".to_owned(), digest(&project.settings.fingerprint()));
     for statement in profile::STATEMENTS.iter().chain(&lifecycle::statements::STATEMENTS) {
         if let Some(path) = project.engine.override_of(statement)

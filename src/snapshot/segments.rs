@@ -17,6 +17,7 @@ use crate::lake::snapshots::Snapshots;
 use crate::land::Landed;
 use crate::lifecycle;
 use crate::profile::catalogue::{self, Catalogue, FieldKind, Property};
+use crate::profile::computed::{self, Computed as ComputedAttributes};
 use crate::profile::{KeptRows, MADE_OF_ROWS, STATEMENTS, property_column};
 use crate::schema::landed::Table;
 use crate::segments::compile::{Family, Scope, Shared, Tables, standalone_sql};
@@ -41,8 +42,38 @@ pub fn definitions(project: &Project) -> Result<Definitions> {
     Definitions::load(&project.settings.root.join("sql").join("segments"))
 }
 
-/// What a query of this project can name, as far as `landed` tells.
-pub fn catalogue(project: &Project, landed: &Landed) -> Catalogue {
+/// What a query of this project can name, its computed attributes included, as far as `landed` tells.
+///
+/// # Errors
+/// Every fault of the computed attributes.
+pub async fn catalogue(project: &Project, landed: &Landed) -> Result<(Catalogue, ComputedAttributes)> {
+    let (catalogue, computed, faults) = Box::pin(catalogue_and_faults(project, landed)).await?;
+    if faults.is_empty() {
+        return Ok((catalogue, computed));
+    }
+    Err(Faults::new(faults.into_iter().map(crate::config::Fault::Other).collect()).into())
+}
+
+/// What a query of this project can name, as far as the computed attributes are in order, and the faults of those that
+/// are not.
+///
+/// # Errors
+/// Files that cannot be read.
+pub async fn catalogue_and_faults(
+    project: &Project,
+    landed: &Landed,
+) -> Result<(Catalogue, ComputedAttributes, Vec<Error>)> {
+    let catalogue = landed_catalogue(project, landed);
+    let files = computed::files(&project.settings.root)?;
+    let contact = project.settings.fields.iter().filter(|(_, field)| field.contact).map(|(name, _)| name.clone());
+    let contact = contact.collect();
+    let checked = computed::check(&project.engine, files, landed, &contact, &catalogue);
+    let (computed, faults) = Box::pin(checked).await?;
+    Ok((catalogue.with_computed(&computed.attributes), computed, faults))
+}
+
+/// What a query of this project can name without its computed attributes.
+fn landed_catalogue(project: &Project, landed: &Landed) -> Catalogue {
     let customers = landed.table(Table::Customers);
     let mut properties: Vec<Property> = customers
         .custom
@@ -103,6 +134,7 @@ pub struct Prepared {
     /// What is well written but hardly meant.
     pub warnings: Vec<String>,
     described: Vec<Described>,
+    computed: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -160,8 +192,12 @@ pub fn prepare(
     }
     let exclude = exclude(project, &segments, catalogue, scope)?;
     let warnings = segments.warnings().iter().map(|fault| fault.to_error().to_string()).collect();
+    let computed = catalogue
+        .attributes()
+        .iter()
+        .filter_map(|attribute| Some((attribute.name.clone(), attribute.definition.clone()?)));
     let shared = segments.shared(scope, &Tables::of_the_night())?;
-    Ok(Prepared { segments, scope, shared, exclude, warnings, described })
+    Ok(Prepared { segments, scope, shared, exclude, warnings, described, computed: computed.collect() })
 }
 
 impl Prepared {
@@ -181,6 +217,11 @@ impl Prepared {
     /// Each segment's definition hash, by id.
     pub(super) fn hashes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.described.iter().map(|definition| (definition.id.as_str(), definition.hash.as_str()))
+    }
+
+    /// Each computed attribute's definition hash, by name.
+    pub(super) fn computed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.computed.iter().map(|(name, hash)| (name.as_str(), hash.as_str()))
     }
 
     pub(super) fn definition(&self, id: &str) -> Result<&Described> {
@@ -227,7 +268,8 @@ fn exclude(project: &Project, segments: &Segments, catalogue: &Catalogue, scope:
         return Err(wrong(Diagnostic::error("config.exclude", 0..0, message).with_hint(hint)));
     }
     for test in rule.tests() {
-        let landed = test.attribute.landed.iter().all(|column| column.starts_with("customers."));
+        let computed = test.attribute.definition.is_some();
+        let landed = !computed && test.attribute.landed.iter().all(|column| column.starts_with("customers."));
         if !landed {
             let message = format!("`{}` is not landed with the customer", test.attribute.name);
             let hint = "name landed columns of customers only, such as `customer_tags CONTAINS 'staff'`";
@@ -237,6 +279,25 @@ fn exclude(project: &Project, segments: &Segments, catalogue: &Catalogue, scope:
     let landed = || "landed_customers".to_owned();
     let tables = Tables { profile: landed(), contacts: landed(), ..Tables::default() };
     standalone_sql(&rule, &BTreeMap::new(), scope, &tables).map(Some)
+}
+
+/// Members below which a holdout of a tenth is fewer than 30 people, whose share of buyers tells next to nothing.
+const TELLING_MEMBERS: u64 = 300;
+
+/// The warning that segments with a goal have too few members for a holdout of a tenth to tell whether it was reached
+/// because of what was sent.
+pub(super) fn too_small<'a>(sizes: impl Iterator<Item = (&'a str, u64)>, prepared: &Prepared) -> Option<String> {
+    let with_goal = |id: &str| prepared.definition(id).is_ok_and(|own| own.row.goal.is_some());
+    let small: Vec<String> = sizes
+        .filter(|(id, members)| (1..TELLING_MEMBERS).contains(members) && with_goal(id))
+        .map(|(id, _)| format!("`{id}`"))
+        .collect();
+    (!small.is_empty()).then(|| {
+        format!(
+            "fewer than {TELLING_MEMBERS} members, so that a tenth held out would tell nothing about the goal: {}",
+            small.join(", ")
+        )
+    })
 }
 
 /// One computed segment.

@@ -72,6 +72,7 @@ fn faulty_rows_below_the_ratio_are_kept_and_counted() {
     order_items  order_comes_later     1
 
     customers  5
+    lifecycle  the benchmark model: too few buyers, or too few days, for one of the shop's own
 
     stage           customers  share
     loyal                   0   0.0%
@@ -418,6 +419,7 @@ fn a_shop_without_orders_has_prospects() {
     customers      1     4         0
 
     customers  4
+    lifecycle  the benchmark model: too few buyers, or too few days, for one of the shop's own
 
     stage           customers   share
     loyal                   0    0.0%

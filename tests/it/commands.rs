@@ -113,17 +113,28 @@ fn init_writes_a_project() {
     file                                           result
     alluvial.toml                                  written
     jobs/nightly.toml                              written
+    jobs/weekly.toml                               written
     .gitignore                                     written
+    sql/segments/abandoned-carts.toml              written
+    sql/segments/active-email-subscribers.toml     written
     sql/segments/average-order-over-50.toml        written
+    sql/segments/birthday-next-week.toml           written
     sql/segments/bought-in-last-30-days.toml       written
     sql/segments/bought-in-last-year.toml          written
+    sql/segments/category-fans.toml                written
+    sql/segments/did-not-buy-in-90-days.toml       written
+    sql/segments/due-to-reorder.toml               written
     sql/segments/high-value-danes.toml             written
     sql/segments/inactive-for-six-months.toml      written
+    sql/segments/lapsing-high-value.toml           written
     sql/segments/loyal-customers.toml              written
     sql/segments/more-than-one-order.toml          written
     sql/segments/new-subscribers.toml              written
+    sql/segments/potential-converters.toml         written
     sql/segments/spent-over-100.toml               written
     sql/segments/subscribed-but-never-bought.toml  written
+    sql/segments/subscription-cancelled.toml       written
+    sql/segments/viewed-but-did-not-order.toml     written
     sql/segments/vip.toml                          written
     sql/segments/win-back.toml                     written
     ----- stderr -----
@@ -145,17 +156,28 @@ fn init_never_overwrites() {
     [
       {"file": "alluvial.toml", "result": "kept as it is"},
       {"file": "jobs/nightly.toml", "result": "written"},
+      {"file": "jobs/weekly.toml", "result": "written"},
       {"file": ".gitignore", "result": "written"},
+      {"file": "sql/segments/abandoned-carts.toml", "result": "written"},
+      {"file": "sql/segments/active-email-subscribers.toml", "result": "written"},
       {"file": "sql/segments/average-order-over-50.toml", "result": "written"},
+      {"file": "sql/segments/birthday-next-week.toml", "result": "written"},
       {"file": "sql/segments/bought-in-last-30-days.toml", "result": "written"},
       {"file": "sql/segments/bought-in-last-year.toml", "result": "written"},
+      {"file": "sql/segments/category-fans.toml", "result": "written"},
+      {"file": "sql/segments/did-not-buy-in-90-days.toml", "result": "written"},
+      {"file": "sql/segments/due-to-reorder.toml", "result": "written"},
       {"file": "sql/segments/high-value-danes.toml", "result": "written"},
       {"file": "sql/segments/inactive-for-six-months.toml", "result": "written"},
+      {"file": "sql/segments/lapsing-high-value.toml", "result": "written"},
       {"file": "sql/segments/loyal-customers.toml", "result": "written"},
       {"file": "sql/segments/more-than-one-order.toml", "result": "written"},
       {"file": "sql/segments/new-subscribers.toml", "result": "written"},
+      {"file": "sql/segments/potential-converters.toml", "result": "written"},
       {"file": "sql/segments/spent-over-100.toml", "result": "written"},
       {"file": "sql/segments/subscribed-but-never-bought.toml", "result": "written"},
+      {"file": "sql/segments/subscription-cancelled.toml", "result": "written"},
+      {"file": "sql/segments/viewed-but-did-not-order.toml", "result": "written"},
       {"file": "sql/segments/vip.toml", "result": "written"},
       {"file": "sql/segments/win-back.toml", "result": "written"}
     ]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::harness::Folder;
 
-const DAY: &str = "2026-11-18";
+pub(crate) const DAY: &str = "2026-11-18";
 
 /// Queries of every table that functions read, each with somebody in it and somebody not.
 const QUERIES: [(&str, &str); 18] = [
@@ -32,7 +32,7 @@ const QUERIES: [(&str, &str); 18] = [
     ("mixed", "segment('viewed') AND NOT segment('spent-lately') OR carts_abandoned MATCHES (count >= 3)"),
 ];
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -45,14 +45,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn sample() -> Folder {
+pub(crate) fn sample() -> Folder {
     let folder = Folder::project();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample"), &folder.path().join("lake/landing"));
     folder.write("jobs/nightly.toml", "schedule = \"0 4 * * *\"\n\n[[steps]]\nrun = \"snapshot\"\n");
     folder
 }
 
-fn lines(text: &str) -> Vec<&str> {
+pub(crate) fn lines(text: &str) -> Vec<&str> {
     text.lines().skip(1).collect()
 }
 

@@ -3,10 +3,14 @@
 
 /// The floors of `src/lib.rs` and the size of files.
 mod architecture;
+/// Attributes that a project computes, and what a query can name.
+mod attributes;
 /// What is wrong with landed files and settings, as people are told.
 mod bad_input;
 /// The command line, as people see it.
 mod commands;
+/// Why a customer is in a segment.
+mod explain;
 /// Functions over rows, by the program itself.
 mod functions;
 /// The promises of the segment language, for queries that nobody would write.
@@ -17,6 +21,8 @@ mod harness;
 mod landing;
 /// A tiny shop run by the program itself.
 mod landing_files;
+/// The lifecycle model: fitted, kept, audited, explained, back-tested.
+mod lifecycle;
 /// The profile computed the plain way.
 mod naive;
 /// What a night publishes, and what a second one leaves alone.

@@ -31,7 +31,8 @@ fn a_night_publishes_every_table_and_its_views() {
             "9",
         ),
         ("lifecycle_transitions", "as_of, from_stage, to_stage, customers", "8"),
-        ("lifecycle_models", "as_of", "2"),
+        ("lifecycle_health", "as_of, model, tier, buyers, churned_then", "2"),
+        ("lifecycle_models", "as_of, model, tier, r, alpha, a, b, value_cut, input_manifest, version", "0"),
         (
             "segments",
             "as_of, segment, name, description, owner, store, tags, query, sql, priority, goal, definition_hash, \

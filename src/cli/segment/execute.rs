@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::{Action, Args, Shown, Size, Subject, print_history, print_preview, print_shown, print_text};
+use super::{Action, Args, Shown, Size, Subject, explain, print_history, print_preview, print_shown, print_text};
 use crate::cli::Outcome;
 use crate::cli::opened::{Call, Opened, rule_of};
 use crate::cli::output::Output;
@@ -10,12 +10,16 @@ use crate::cli::query;
 use crate::cli::rows::Rows;
 use crate::engine::statement::literal;
 use crate::error::{Error, Result};
+use crate::profile::catalogue::Catalogue;
 use crate::segments::check::ResolvedDate;
 use crate::segments::check::Rule;
+use crate::segments::check::domain;
 use crate::segments::compile::{Scope, Tables, standalone_sql};
 use crate::segments::definition::Segments;
-use crate::segments::syntax;
+use crate::segments::explain as explanation;
+use crate::segments::syntax::{self, Expr};
 use crate::snapshot::reading::Reading;
+use crate::snapshot::seen::never_seen;
 
 /// Does what was asked of a segment.
 ///
@@ -28,7 +32,12 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
         match &args.action {
             Action::Show { subject, as_of, canonical } => {
                 let asked = Asked::new(&opened, &reading, subject, *as_of, output).await?;
-                if *canonical { print_text(&asked.canonical, output)? } else { print_shown(&asked.shown(), output)? }
+                asked.look_for_values(&opened, output).await?;
+                if *canonical {
+                    print_text(&asked.expr.to_string(), output)?;
+                } else {
+                    print_shown(&asked.shown()?, output)?;
+                }
             }
             Action::Sql { subject, as_of } => {
                 let asked = Asked::new(&opened, &reading, subject, *as_of, output).await?;
@@ -37,9 +46,19 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
             Action::Preview { subject, as_of, limit } => {
                 let day = reading.day(*as_of)?.as_of;
                 let asked = Asked::new(&opened, &reading, subject, Some(day), output).await?;
+                asked.look_for_values(&opened, output).await?;
                 let members = asked.sql(&reading.profile_of(day).await?)?;
                 asked.with_rows(&opened, &reading, day, &members).await?;
                 preview(&reading, day, &members, *limit, output).await?;
+            }
+            Action::Explain { id, customer, query } => {
+                let (subject, customer) = match customer {
+                    Some(customer) => (Subject { id: Some(id.clone()), query: None }, customer),
+                    None => (Subject { id: None, query: query.clone() }, id),
+                };
+                let day = reading.day(None)?.as_of;
+                let asked = Asked::new(&opened, &reading, &subject, Some(day), output).await?;
+                explain::explain(&asked, &opened, &reading, customer, output).await?;
             }
             Action::Members { id, as_of } => {
                 let day = reading.day(*as_of)?.as_of;
@@ -70,13 +89,14 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
 }
 
 /// A segment or a query, checked for a day.
-struct Asked {
+pub(super) struct Asked {
     rule: Rule,
-    segments: Segments,
-    scope: Scope,
-    id: Option<String>,
+    pub(super) segments: Segments,
+    pub(super) catalogue: Catalogue,
+    pub(super) scope: Scope,
+    pub(super) id: Option<String>,
     query: String,
-    canonical: String,
+    expr: Expr,
 }
 
 impl Asked {
@@ -92,27 +112,51 @@ impl Asked {
         let catalogue = opened.catalogue().await?;
         let segments = opened.segments(&catalogue, as_of)?;
         let scope = Scope { zone: opened.project.settings.project.zone, as_of };
-        let (rule, id, query, canonical) = match (&subject.id, &subject.query) {
+        let (rule, id, query, expr) = match (&subject.id, &subject.query) {
             (_, Some(query)) => {
                 let rule = rule_of(query, &segments, &catalogue, as_of, output)?;
-                (rule, None, query.clone(), syntax::parse(query).expr.to_string())
+                (rule, None, query.clone(), syntax::parse(query).expr)
             }
             (Some(id), None) => {
                 let segment = segments.get(id)?;
                 let query = &segment.definition.query;
-                (segment.rule.clone(), Some(id.clone()), query.text.clone(), query.canonical())
+                (segment.rule.clone(), Some(id.clone()), query.text.clone(), query.expr.clone())
             }
             (None, None) => return Err(Error::usage("segment.nothing", "name a segment, or give a `--query`")),
         };
-        Ok(Self { rule, segments, scope, id, query, canonical })
+        Ok(Self { rule, segments, catalogue, scope, id, query, expr })
     }
 
-    fn sql(&self, tables: &Tables) -> Result<String> {
+    /// Warns of the tags, categories and the like that no landed row has.
+    async fn look_for_values(&self, opened: &Opened, output: &mut Output<'_>) -> Result<()> {
+        let asked = domain::asked(&self.expr, &self.catalogue);
+        let color = output.color();
+        for (_, found) in never_seen(&opened.project, self.scope.as_of, opened.clock.now(), &asked).await? {
+            let told = match self.id.as_ref().and_then(|id| self.segments.get(id).ok()) {
+                Some(segment) => {
+                    let definition = &segment.definition;
+                    definition.query.in_file(found).render(&definition.origin, &definition.source, color)
+                }
+                None => found.render("--query", &self.query, color),
+            };
+            output.say(&told);
+        }
+        Ok(())
+    }
+
+    /// What is explained.
+    pub(super) fn subject(&self) -> explanation::Subject<'_> {
+        let segment = self.id.as_ref().and_then(|id| self.segments.get(id).ok());
+        let store = segment.and_then(|segment| segment.definition.store.as_deref());
+        explanation::Subject { expr: &self.expr, rule: &self.rule, store }
+    }
+
+    pub(super) fn sql(&self, tables: &Tables) -> Result<String> {
         standalone_sql(&self.rule, &self.segments.rules(), self.scope, tables)
     }
 
     /// Gives the session the rows that the statement reads; those of a day before the newest are not kept.
-    async fn with_rows(&self, opened: &Opened, reading: &Reading, day: NaiveDate, sql: &str) -> Result<()> {
+    pub(super) async fn with_rows(&self, opened: &Opened, reading: &Reading, day: NaiveDate, sql: &str) -> Result<()> {
         let newest = reading.day(None)?.as_of;
         if day < newest && self.asks_rows() {
             let message = format!("orders and events are kept as of the newest published day, {newest}");
@@ -143,12 +187,13 @@ impl Asked {
         false
     }
 
-    fn shown(&self) -> Shown {
+    fn shown(&self) -> Result<Shown> {
         let mut shown = Shown {
             id: self.id.clone(),
             active: true,
             query: self.query.clone(),
-            canonical: self.canonical.clone(),
+            canonical: self.expr.to_string(),
+            tree: self.tree()?,
             dates: self.rule.dates(self.scope.as_of).iter().map(days_of).collect(),
             as_of: Some(self.scope.as_of),
             ..Shown::default()
@@ -162,7 +207,12 @@ impl Asked {
             shown.priority = definition.priority.map(i64::from);
             shown.goal = definition.goal.as_ref().map(|goal| goal.canonical());
         }
-        shown
+        Ok(shown)
+    }
+
+    fn tree(&self) -> Result<serde_json::Value> {
+        let wrong = |error: serde_json::Error| Error::internal("segment.json", error.to_string());
+        serde_json::from_str(&syntax::to_json(&self.expr)?).map_err(wrong)
     }
 }
 

@@ -190,7 +190,7 @@ async fn a_plan_survives_being_sent_elsewhere() {
 #[tokio::test]
 async fn columns_that_an_older_day_lacks_are_null_there() {
     let lake = testing::memory();
-    let table = named("lifecycle_models");
+    let table = Published { key: &[], columns: Vec::new(), open: true, ..named("lifecycle_transitions") };
     let of = |columns: Vec<(&str, ArrayRef)>| {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap()
     };

@@ -1,4 +1,4 @@
-//! Against the golden numbers of the shared test material, which may not be vendored: skipped where it is absent.
+//! Against golden numbers: those of CDNOW under `data/cdnow/`, those of Online Retail where the shared test material is.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,13 +11,28 @@ use crate::lifecycle::Classifier;
 use crate::lifecycle::classifier::{OrderValue, Tier};
 use crate::lifecycle::model::{History, OrderValueParameters, Parameters, Variant};
 
-fn shared(file: &str) -> Option<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/lifecycle").join(file);
+/// The golden numbers of a shop: those that are vendored, else those of the shared test material, if it is there.
+fn golden(file: &str) -> Option<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    if let Ok(bytes) = std::fs::read(root.join(format!("data/cdnow/golden_{file}.gz"))) {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes.as_slice()), &mut text).unwrap();
+        return Some(text);
+    }
+    let path = root.join("../shared/data/lifecycle").join(file);
     let text = std::fs::read_to_string(&path).ok();
     if text.is_none() {
         println!("skipped: {} is absent", path.display());
     }
     text
+}
+
+/// The parameters behind them.
+fn parameters_of(shop: &str) -> Option<Value> {
+    if shop == "cdnow_sample" {
+        return Some(serde_json::from_str(include_str!("../../../data/cdnow/golden.json")).unwrap());
+    }
+    golden("golden.json").map(|text| serde_json::from_str(&text).unwrap())
 }
 
 type Record = BTreeMap<String, String>;
@@ -46,9 +61,8 @@ fn parameters(variant: Variant, of: &Value) -> Parameters {
 
 #[test]
 fn edge_cases() {
-    let Some(text) = shared("edge_cases.csv") else { return };
     let mut seen = 0;
-    for record in records(&text) {
+    for record in records(include_str!("../../../data/cdnow/edge_cases.csv")) {
         let variant = match record["model"].as_str() {
             "bg" => Variant::Bg,
             "mbg" => Variant::Mbg,
@@ -73,11 +87,9 @@ fn edge_cases() {
 
 #[test]
 fn fitted_models_of_real_shops() {
-    let Some(golden) = shared("golden.json") else { return };
-    let golden: Value = serde_json::from_str(&golden).unwrap();
     for name in ["cdnow_sample", "online_retail_uci"] {
-        let Some(text) = shared(&format!("{name}.csv")) else { return };
-        let of = &golden["params"][name];
+        let (Some(text), Some(known)) = (golden(&format!("{name}.csv")), parameters_of(name)) else { return };
+        let of = &known["params"][name];
         for (variant, prefix) in [(Variant::Bg, "bg"), (Variant::Mbg, "mbg")] {
             let model = parameters(variant, &of[prefix]["params"]);
             let mut log_likelihood = 0.0;
@@ -100,14 +112,13 @@ fn fitted_models_of_real_shops() {
 
 #[tokio::test]
 async fn stages_of_real_shops_row_for_row() {
-    let Some(golden) = shared("golden.json") else { return };
-    let golden: Value = serde_json::from_str(&golden).unwrap();
     for name in ["cdnow_sample", "online_retail_uci"] {
-        let (Some(stages), Some(customers)) = (shared(&format!("stages_{name}.csv")), shared(&format!("{name}.csv")))
+        let (Some(stages), Some(customers)) = (golden(&format!("stages_{name}.csv")), golden(&format!("{name}.csv")))
         else {
             return;
         };
-        let of = &golden["stages"][name];
+        let Some(known) = parameters_of(name) else { return };
+        let of = &known["stages"][name];
         let gg = |parameter: &str| of["gg_all_orders"][parameter].as_f64().unwrap();
         let classifier = Classifier {
             name: "golden".to_owned(),

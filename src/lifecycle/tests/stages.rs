@@ -110,8 +110,12 @@ async fn the_shop_is_counted_and_its_mean_is_exact() {
     assert!(!population.is_provisional(shop().as_of));
     let young = day_with(&Shop::of(vec![buyer("a", 1, 178, 178, 1_000)]), None, &Classifier::benchmark()).await;
     assert!(young.scored.population.is_provisional(shop().as_of));
-    let model = day.scored.model_row().unwrap();
-    assert_eq!((model.num_rows(), model.schema()), (1, columns::models()));
+    let row = day.scored.health_row(shop().as_of, None).unwrap();
+    let wanted = crate::schema::published::named("lifecycle_health").unwrap().columns;
+    let names = |fields: &[std::sync::Arc<arrow::datatypes::Field>]| {
+        fields.iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(row.schema().fields()), wanted.iter().map(|field| field.name().clone()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -161,7 +165,7 @@ async fn an_empty_shop_and_a_shop_without_orders_are_no_fault() {
     let day = day(&empty, None).await;
     assert_eq!(day.moves(), [("new".to_owned(), "prospect".to_owned(), 2)]);
     assert_eq!(day.scored.population.mean_order_value, None);
-    day.scored.model_row().unwrap();
+    day.scored.health_row(empty.as_of, None).unwrap();
 }
 
 #[tokio::test]

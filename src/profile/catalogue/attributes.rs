@@ -44,6 +44,7 @@ fn row(name: &str, kind: Type, landed: &[&str], meaning: &str, example: &str) ->
         folded: false,
         buyers_only: false,
         custom: false,
+        definition: None,
     }
 }
 

@@ -7,8 +7,8 @@ use chrono::Datelike;
 
 use super::Context;
 use super::rule::civil_day;
-use crate::diagnostic::{Diagnostic, Span};
-use crate::profile::catalogue::{Attribute, Named, Type};
+use crate::diagnostic::{Diagnostic, Span, nearest};
+use crate::profile::catalogue::{Asks, Attribute, Catalogue, Function, Named, Rows, Type, row_fact};
 use crate::segments::syntax::{Cmp, Date, Expr, Leaf, Literal, Test, Unit, Value};
 
 /// Adds the warnings of a query.
@@ -73,35 +73,112 @@ fn look_at_leaf(leaf: &Leaf, context: &Context<'_>, found: &mut Vec<Diagnostic>)
             _ => {}
         },
         Leaf::Attribute { name, test, at } => {
-            let Named::Attribute(attribute) = context.catalogue.resolve(&name.text) else { return };
-            match test {
-                Test::Compare { op: op @ (Cmp::Equal | Cmp::NotEqual), value } => {
-                    if let Some(Date::Relative(amount, unit @ (Unit::Week | Unit::Month | Unit::Year))) = date_of(value)
-                        && matches!(attribute.kind, Type::Day | Type::CivilDate)
-                    {
-                        let span = match unit {
-                            Unit::Week => "week",
-                            Unit::Month => "month",
-                            _ => "year",
-                        };
-                        let message = format!("`{} {value}` is one day, not a {span}", op.spelling());
-                        let range = if amount < 0 { format!(">= {value}") } else { format!("<= {value}") };
-                        let warning = Diagnostic::warning("segment.one_day", at.0.clone(), message);
-                        found.push(warning.with_hint(format!("write `{} {range}`", name.text)));
-                    }
-                }
-                Test::Between { negated: false, low, high } => {
-                    let point = |value| point(attribute, value, context);
-                    if point(low).zip(point(high)).is_some_and(|(low, high)| low > high) {
-                        let message = "this range ends before it begins, so nobody is in it";
-                        let hint = format!("write `{} BETWEEN {high} AND {low}`", name.text);
-                        found.push(Diagnostic::warning("segment.empty_range", at.0.clone(), message).with_hint(hint));
-                    }
-                }
-                _ => {}
+            if let Named::Attribute(attribute) = context.catalogue.resolve(&name.text) {
+                look_at_test(&name.text, attribute, test, &at.0, context, found);
             }
         }
-        Leaf::Function { .. } | Leaf::Segment { .. } => {}
+        Leaf::Function { name, parameters, .. } => {
+            let Named::Function(function) = context.catalogue.resolve(&name.text) else { return };
+            for parameter in parameters {
+                let written = &parameter.name;
+                let end = values_of(&parameter.test).iter().map(|value| value.at.0.end).max();
+                let span = written.at.0.start..end.unwrap_or(written.at.0.end).max(written.at.0.end);
+                if let Some(fact) = fact(context.catalogue, function, &written.text) {
+                    look_at_test(&written.text, &fact, &parameter.test, &span, context, found);
+                }
+                if names_segments(function, &written.text) {
+                    unknown_segments(&parameter.test, context, found);
+                }
+            }
+        }
+        Leaf::Segment { .. } => {}
+    }
+}
+
+/// What a test of one attribute, or of one parameter, hardly means.
+fn look_at_test(
+    name: &str,
+    attribute: &Attribute,
+    test: &Test,
+    at: &Span,
+    context: &Context<'_>,
+    found: &mut Vec<Diagnostic>,
+) {
+    match test {
+        Test::Compare { op: op @ (Cmp::Equal | Cmp::NotEqual), value } => {
+            if let Some(Date::Relative(amount, unit @ (Unit::Week | Unit::Month | Unit::Year))) = date_of(value)
+                && matches!(attribute.kind, Type::Day | Type::CivilDate)
+            {
+                let span = match unit {
+                    Unit::Week => "week",
+                    Unit::Month => "month",
+                    _ => "year",
+                };
+                let message = format!("`{} {value}` is one day, not a {span}", op.spelling());
+                let range = if amount < 0 { format!(">= {value}") } else { format!("<= {value}") };
+                let warning = Diagnostic::warning("segment.one_day", at.clone(), message);
+                found.push(warning.with_hint(format!("write `{name} {range}`")));
+            }
+        }
+        Test::Between { negated: false, low, high } => {
+            let point = |value| point(attribute, value, context);
+            if point(low).zip(point(high)).is_some_and(|(low, high)| low > high) {
+                let message = "this range ends before it begins, so nobody is in it";
+                let hint = format!("write `{name} BETWEEN {high} AND {low}`");
+                found.push(Diagnostic::warning("segment.empty_range", at.clone(), message).with_hint(hint));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn values_of(test: &Test) -> Vec<&Value> {
+    match test {
+        Test::Compare { value, .. } | Test::Contains { value, .. } | Test::StartsWith { value, .. } => vec![value],
+        Test::Between { low, high, .. } => vec![low, high],
+        Test::In { values, .. } => values.iter().collect(),
+        Test::Null { .. } => Vec::new(),
+    }
+}
+
+/// What a parameter asks about, as far as ranges and dates go.
+fn fact(catalogue: &Catalogue, function: &Function, name: &str) -> Option<Attribute> {
+    let asked = |kind: Type| Some(row_fact(name, kind, String::new()));
+    match function.parameter(name).map(|known| &known.asks) {
+        Some(Asks::Row(kind, _) | Asks::Sum(kind, _)) => asked(kind.clone()),
+        Some(Asks::Count) => asked(Type::Integer),
+        Some(Asks::Distance(_)) => asked(Type::Float),
+        Some(Asks::Coordinates) => None,
+        None if ["sum_", "min_", "max_"].iter().any(|prefix| name.starts_with(prefix)) => asked(Type::Float),
+        None => catalogue.row_column(function.rows, name.strip_prefix("column.").unwrap_or(name)),
+    }
+}
+
+fn names_segments(function: &Function, parameter: &str) -> bool {
+    let known = function.parameter(parameter).map(|known| known.name);
+    match function.rows {
+        Rows::Entries | Rows::Exits => known == Some("id"),
+        Rows::Exports => known == Some("segment"),
+        _ => false,
+    }
+}
+
+/// What was published keeps its segments' ids, so one that is no more is no error.
+fn unknown_segments(test: &Test, context: &Context<'_>, found: &mut Vec<Diagnostic>) {
+    if matches!(test, Test::StartsWith { .. }) {
+        return;
+    }
+    for value in values_of(test) {
+        let Literal::Text(id) = &value.literal else { continue };
+        if context.segments.contains_key(id) {
+            continue;
+        }
+        let hint = match nearest(id, context.segments.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`alluvial segments` lists the segments that there are".to_owned(),
+        };
+        let message = format!("there is no segment `{id}`, though earlier days may have had one");
+        found.push(Diagnostic::warning("segment.unknown_segment", value.at.0.clone(), message).with_hint(hint));
     }
 }
 
@@ -172,6 +249,7 @@ fn never_holds(parts: &[Expr], context: &Context<'_>, found: &mut Vec<Diagnostic
             return;
         }
     }
+    contradicted(parts, context, found);
     let no_orders = left.get("number_of_orders").is_some_and(|orders| orders.high.0 < 1.0);
     if let Some(bought) = left.values().find(|left| no_orders && left.there && left.attribute.buyers_only) {
         let message =
@@ -179,6 +257,88 @@ fn never_holds(parts: &[Expr], context: &Context<'_>, found: &mut Vec<Diagnostic
         let hint = "leave one of the two clauses out";
         found.push(Diagnostic::warning("segment.never_holds", bought.span.clone(), message).with_hint(hint));
     }
+    if no_orders && let Some((name, span)) = parts.iter().find_map(|part| needs_orders(part, context)) {
+        let message = format!("`{name}` asks for an order, and nobody without one is in both");
+        let hint = "leave one of the two clauses out";
+        found.push(Diagnostic::warning("segment.never_holds", span, message).with_hint(hint));
+    }
+}
+
+/// A clause beside its own complement.
+fn contradicted(parts: &[Expr], context: &Context<'_>, found: &mut Vec<Diagnostic>) {
+    let mut seen: BTreeMap<String, bool> = BTreeMap::new();
+    for part in parts {
+        let Some((leaf, complement)) = positive(part, context) else { continue };
+        let text = without_not(leaf).to_string();
+        if seen.insert(text, complement).is_some_and(|earlier| earlier != complement) {
+            let message = "no customer can satisfy this and its complement";
+            let hint = "join the two with `OR`, or leave one of them out";
+            found.push(Diagnostic::warning("segment.never_holds", span_of(leaf), message).with_hint(hint));
+        }
+    }
+}
+
+/// The leaf of a part and whether the part is its complement.
+fn positive<'a>(part: &'a Expr, context: &Context<'_>) -> Option<(&'a Leaf, bool)> {
+    match part {
+        Expr::Leaf(leaf) => Some((leaf, is_complement(leaf, context))),
+        Expr::Not(inner) => positive(inner, context).map(|(leaf, complement)| (leaf, !complement)),
+        _ => None,
+    }
+}
+
+fn is_complement(leaf: &Leaf, context: &Context<'_>) -> bool {
+    match leaf {
+        Leaf::Function { negated, .. } => *negated,
+        // Of a function `IS NULL` is `NOT MATCHES ()`, and is told of where both are written alike.
+        Leaf::Attribute { name, test, .. } => {
+            let attribute = matches!(context.catalogue.resolve(&name.text), Named::Attribute(_));
+            attribute
+                && matches!(
+                    test,
+                    Test::Between { negated: true, .. }
+                        | Test::In { negated: true, .. }
+                        | Test::Contains { negated: true, .. }
+                        | Test::StartsWith { negated: true, .. }
+                        | Test::Null { negated: true }
+                )
+        }
+        Leaf::Anniversary { test, .. } => {
+            matches!(test, Test::Between { negated: true, .. } | Test::Null { negated: true })
+        }
+        Leaf::Segment { .. } => false,
+    }
+}
+
+/// A leaf and its complement as one text.
+fn without_not(leaf: &Leaf) -> Leaf {
+    let mut leaf = leaf.clone();
+    match &mut leaf {
+        Leaf::Function { negated, .. } => *negated = false,
+        Leaf::Attribute { test, .. } | Leaf::Anniversary { test, .. } => match test {
+            Test::Between { negated, .. }
+            | Test::In { negated, .. }
+            | Test::Contains { negated, .. }
+            | Test::StartsWith { negated, .. }
+            | Test::Null { negated } => *negated = false,
+            Test::Compare { .. } => {}
+        },
+        Leaf::Segment { .. } => {}
+    }
+    leaf
+}
+
+/// The name and place of a clause that only customers with a counted order satisfy, since it picks at least one row.
+fn needs_orders(part: &Expr, context: &Context<'_>) -> Option<(String, Span)> {
+    let Expr::Leaf(leaf) = part else { return None };
+    let Leaf::Function { name, negated: false, parameters, at } = &**leaf else { return None };
+    let Named::Function(function) = context.catalogue.resolve(&name.text) else { return None };
+    let picks_only = parameters.iter().all(|parameter| {
+        let known = function.parameter(&parameter.name.text).map(|known| &known.asks);
+        let written = ["sum_", "min_", "max_"].iter().any(|prefix| parameter.name.text.starts_with(prefix));
+        matches!(known, Some(Asks::Row(..))) || (known.is_none() && !written)
+    });
+    (matches!(function.rows, Rows::Purchases | Rows::Orders) && picks_only).then(|| (name.text.clone(), at.0.clone()))
 }
 
 impl<'a> Left<'a> {
@@ -203,12 +363,17 @@ impl<'a> Left<'a> {
                 (Cmp::LessOrEqual, Some(value)) => self.within((f64::NEG_INFINITY, false), (value, false)),
                 (Cmp::Greater, Some(value)) => self.within(above(value), (f64::INFINITY, false)),
                 (Cmp::GreaterOrEqual, Some(value)) => self.within((value, false), (f64::INFINITY, false)),
-                (Cmp::Equal, None) if matches!(self.attribute.kind, Type::Text | Type::Enum(_) | Type::Choice(_)) => {
+                (Cmp::Equal, None)
+                    if matches!(
+                        self.attribute.kind,
+                        Type::Text | Type::Id | Type::Enum(_) | Type::Choice(_) | Type::Boolean
+                    ) =>
+                {
                     if let Some(earlier) = self.equal.replace(&value.literal)
                         && !same_text(
                             earlier,
                             &value.literal,
-                            self.attribute.kind == Type::Text && !self.attribute.folded,
+                            matches!(self.attribute.kind, Type::Text | Type::Id) && !self.attribute.folded,
                         )
                     {
                         return true;
@@ -258,6 +423,11 @@ fn same_text(one: &Literal, other: &Literal, exactly: bool) -> bool {
     match (one, other) {
         (Literal::Text(one), Literal::Text(other)) if exactly => one == other,
         (Literal::Text(one), Literal::Text(other)) => one.to_lowercase() == other.to_lowercase(),
+        (Literal::Boolean(one), Literal::Boolean(other)) => one == other,
+        (Literal::Integer(one), Literal::Integer(other)) => one == other,
+        (Literal::Text(text), Literal::Integer(number)) | (Literal::Integer(number), Literal::Text(text)) => {
+            *text == number.to_string()
+        }
         _ => true,
     }
 }

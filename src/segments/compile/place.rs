@@ -23,7 +23,7 @@ pub(super) fn sql(place: &PlaceTest, latitude: &str, longitude: &str, scope: Sco
 }
 
 /// Kilometres: 2 R asin √(sin²(Δφ/2) + cos φ₁ cos φ₂ sin²(Δλ/2)).
-fn distance((latitude, longitude): (Decimal, Decimal), own_latitude: &str, own_longitude: &str) -> String {
+pub(super) fn distance((latitude, longitude): (Decimal, Decimal), own_latitude: &str, own_longitude: &str) -> String {
     let degrees = |value: Decimal| format!("CAST('{value}' AS DOUBLE)");
     let (latitude, longitude) = (degrees(latitude), degrees(longitude));
     let half = |own: &str, other: &str| format!("power(sin(radians({own} - {other}) / 2.0), 2.0)");

@@ -329,6 +329,22 @@ impl<'a> Program<'a> {
 
 /// What a function's rows come to, one row a customer who has any.
 pub(super) fn grouped_sql(test: &RowsTest, scope: Scope, tables: &Tables) -> Result<String> {
+    let Picked { totals, from, kept } = picked(test, scope, tables)?;
+    let key = tables.key;
+    let totals: String = totals.iter().map(|total| format!(", {total}")).collect();
+    Ok(format!("SELECT r.{key}{totals}\n  FROM {from}{kept}\n  GROUP BY r.{key}"))
+}
+
+/// The parts of a query over the rows that a function picks.
+pub(super) struct Picked {
+    /// What is asked about, as `total_1`, `total_2` …
+    pub(super) totals: Vec<String>,
+    pub(super) from: String,
+    /// `WHERE …`, or nothing.
+    pub(super) kept: String,
+}
+
+pub(super) fn picked(test: &RowsTest, scope: Scope, tables: &Tables) -> Result<Picked> {
     let Some(family) = Family::of(test.rows) else {
         return Err(Error::internal("segment.misfit", "a function without rows came through the check"));
     };
@@ -347,16 +363,15 @@ pub(super) fn grouped_sql(test: &RowsTest, scope: Scope, tables: &Tables) -> Res
             Aggregate::Min(sql) => format!("min({})", measure(sql)),
             Aggregate::Max(sql) => format!("max({})", measure(sql)),
         };
-        totals.push(format!(", {total} AS total_{}", number + 1));
+        totals.push(format!("{total} AS total_{}", number + 1));
     }
     let joined = Joined {
         removals: rows::needs_removals(test.rows),
         ..Joined::for_sql(conditions.iter().chain(&totals).map(String::as_str))
     };
-    let key = tables.key;
     let from = rows::from(family, joined, tables, scope);
     let kept = if conditions.is_empty() { String::new() } else { format!("\n  WHERE {}", conditions.join(" AND ")) };
-    Ok(format!("SELECT r.{key}{}\n  FROM {from}{kept}\n  GROUP BY r.{key}", totals.concat()))
+    Ok(Picked { totals, from, kept })
 }
 
 /// A measure at the scale at which it is added up and compared. What is no number of that scale is left out.

@@ -51,6 +51,17 @@ fn one(segment: &Segment, others: &BTreeMap<String, String>, environment: &str) 
         add(id);
         add(others.get(id).map_or("", String::as_str));
     }
+    // The queries that compute what it tests.
+    let computed: BTreeMap<&str, &str> = segment
+        .rule
+        .tests()
+        .into_iter()
+        .filter_map(|test| Some((test.attribute.name.as_str(), test.attribute.definition.as_deref()?)))
+        .collect();
+    for (name, definition) in computed {
+        add(name);
+        add(definition);
+    }
     add(environment);
     hex::encode(digest.finalize())
 }

@@ -26,6 +26,12 @@ fn limits_are_told_by_name_and_never_crash() {
     let list = |values: usize| format!("a IN ({})", vec!["1"; values].join(","));
     assert!(codes(&list(MAX_VALUES)).is_empty());
     assert_eq!(codes(&list(MAX_VALUES + 1)), ["segment.too_many_values"]);
+    let within = |values: usize| format!("f MATCHES (id IN ({}))", vec!["1"; values].join(","));
+    assert!(codes(&within(MAX_VALUES)).is_empty());
+    assert_eq!(codes(&within(MAX_VALUES + 1)), ["segment.too_many_values"]);
+    let calls = |calls: usize| vec!["f MATCHES ()"; calls].join(" OR ");
+    assert!(codes(&calls(MAX_CLAUSES)).is_empty());
+    assert_eq!(codes(&calls(MAX_CLAUSES + 1)), ["segment.too_many_clauses"]);
     let clauses = |clauses: usize| vec!["a = 1"; clauses].join(" OR ");
     assert!(codes(&clauses(MAX_CLAUSES)).is_empty());
     assert_eq!(codes(&clauses(MAX_CLAUSES + 1)), ["segment.too_many_clauses"]);
