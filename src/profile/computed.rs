@@ -47,6 +47,8 @@ struct Query {
     file: File,
     /// What it computes: each column's name and the type that it is kept as.
     columns: Vec<(String, DataType)>,
+    /// The columns of tables that it reads.
+    reads: BTreeSet<(String, String)>,
 }
 
 /// A project's computed attributes.
@@ -129,9 +131,23 @@ pub async fn check(
             let meaning = about.of_column(name).unwrap_or_else(|| format!("computed by {}", file.path));
             computed.attributes.extend(Attribute::computed(name, data_type, &meaning, &digest));
         }
-        computed.queries.push(Query { file, columns });
+        let reads = reads(&session, &frame)?;
+        computed.queries.push(Query { file, columns, reads });
     }
     Ok((computed, faults))
+}
+
+/// The columns that a query reads, with their tables.
+fn reads(session: &SessionContext, frame: &DataFrame) -> Result<BTreeSet<(String, String)>> {
+    let mut found = BTreeSet::new();
+    session.state().optimize(frame.logical_plan())?.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let fields = scan.projected_schema.fields().iter();
+            found.extend(fields.map(|field| (scan.table_name.table().to_owned(), field.name().clone())));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }
 
 /// Plans a file's query.
@@ -338,6 +354,12 @@ impl Computed {
     /// The files, as people write them.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.queries.iter().map(|query| query.file.path.as_str())
+    }
+
+    /// The columns of a table that the queries read.
+    pub fn reads<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a str> {
+        let all = self.queries.iter().flat_map(|query| &query.reads);
+        all.filter(move |(of, _)| of == table).map(|(_, column)| column.as_str())
     }
 
     /// Runs every query over the session's day and adds its columns to the session's `profile`. A customer whom a query

@@ -132,7 +132,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     steps.rows(landed.tables.values().map(|table| table.rows).sum());
 
     steps.begin("profile");
-    let profiling = project.profiling(run.as_of, prepared.exclude.clone(), prepared.kept_rows());
+    let profiling = project.profiling(run.as_of, prepared.exclude.clone(), prepared.kept_rows(&landed, &own));
     let profiled = Box::pin(profile::build(engine, &session, &landed, &profiling)).await?;
     if profiled.customers == 0 {
         return Err(nobody(project, run).await?);

@@ -201,12 +201,17 @@ pub fn prepare(
 }
 
 impl Prepared {
-    /// What the profile has to keep for the segments: columns of events, and columns of orders and their lines that the
-    /// contract does not know.
-    pub(super) fn kept_rows(&self) -> KeptRows {
+    /// What the profile has to keep for the segments and for the project's `own` attributes: columns of events, and columns
+    /// of orders and their lines that the contract does not know.
+    pub(super) fn kept_rows(&self, landed: &Landed, own: &ComputedAttributes) -> KeptRows {
         let events = self.shared.passes.iter().filter(|pass| matches!(pass.family, Family::Events | Family::Abandoned));
         let custom = self.segments.custom_row_columns();
-        let of = |table: Table| custom.get(table.name()).into_iter().flatten().map(|name| (*name).to_owned()).collect();
+        let of = |table: Table| {
+            let known = landed.table(table).custom;
+            let read = own.reads(table.name()).filter(|column| known.contains_key(*column));
+            let read = read.filter(|column| !MADE_OF_ROWS.contains(column));
+            custom.get(table.name()).into_iter().flatten().copied().chain(read).map(str::to_owned).collect()
+        };
         KeptRows {
             events: Some(events.flat_map(|pass| pass.columns.iter().cloned()).collect()),
             orders: of(Table::Orders),

@@ -1,6 +1,7 @@
 //! Attributes that a project computes, and what a query can name, by the program itself.
 
 use crate::functions::{DAY, lines, sample};
+use crate::landing_files::TinyShop;
 
 const WEEKEND: &str = "-- Counted orders on a Saturday or Sunday.\n-- weekend_share: their share of all counted orders\n\
     SELECT o.customer_id, count(*) FILTER (WHERE date_part('dow', o.ordered_on) IN (0, 6)) AS weekend_orders,\n\
@@ -100,4 +101,28 @@ fn functions_are_listed_and_shown_with_all_that_they_can_be_asked() {
     for word in ["items of counted orders", "tag, label", "sum_amount", "aggregate", "column.quantity", "unit_price"] {
         assert!(text.stdout.contains(word), "{word}: {}", text.stdout);
     }
+}
+
+#[test]
+fn a_query_reads_columns_of_orders_that_the_contract_does_not_know() {
+    let shop = TinyShop::new();
+    shop.land(
+        "orders/gifts",
+        "order_id,ordered_at,updated_at,total,customer_id,wrapped,gift_note\n\
+         g1,2026-02-10T10:00:00Z,2026-02-10T10:00:00Z,3.00,b,yes,for you\n\
+         g2,2026-02-11T10:00:00Z,2026-02-11T10:00:00Z,4.00,b,no,",
+    );
+    let file = "SELECT customer_id, count(*) FILTER (WHERE wrapped = 'yes') AS gifts, max(gift_note) AS note \
+                FROM orders GROUP BY customer_id";
+    shop.folder.write("sql/attributes/gifts.sql", file);
+    shop.night("2026-03-02");
+    assert_eq!(
+        shop.rows("SELECT customer_id, gifts, note FROM customer_profile_latest WHERE gifts > 0"),
+        ["b 1 for you"]
+    );
+    // What no query names is not kept.
+    shop.folder.write("sql/attributes/gifts.sql", &file.replace("wrapped = 'yes'", "recurring"));
+    shop.night("2026-03-02");
+    let columns = shop.rows("SELECT column_name FROM information_schema.columns WHERE table_name = 'orders'");
+    assert!(columns.contains(&"gift_note".to_owned()) && !columns.contains(&"wrapped".to_owned()), "{columns:?}");
 }

@@ -143,6 +143,31 @@ async fn the_nights_plans_survive_being_sent_elsewhere() {
     engine.materialize(&session, "lifecycle_today", scored.rows, true).await.unwrap();
     survives(engine, &session, "lifecycle/transitions", lifecycle::transitions(&session, &texts).await.unwrap()).await;
 
+    // What a fit and the health of a model read.
+    let order_days = lifecycle::fit::order_days(&session, settings, &texts).await.unwrap();
+    survives(engine, &session, "lifecycle/order_days", order_days.clone()).await;
+    let day = |date| ScalarValue::Date32(Some(arrow::datatypes::Date32Type::from_naive_date(date)));
+    let seen_on = as_of - chrono::Days::new(30);
+    let params = Params::new().with("seen_until", day(seen_on)).with("told_until", day(as_of));
+    let seen = engine.night_session();
+    seen.register_table("order_days", order_days.into_view()).unwrap();
+    let histories = engine.plan(&seen, &lifecycle::statements::HISTORIES, &params).await.unwrap();
+    survives(engine, &seen, "lifecycle/histories", histories).await;
+    let seen =
+        lifecycle::fit::as_seen(engine, seen.table_provider("order_days").await.unwrap(), seen_on, as_of, &texts);
+    let seen = Box::pin(seen).await.unwrap();
+    Box::pin(lifecycle::score(&seen, seen_on, settings, &classifier, &texts)).await.unwrap();
+    let [r, alpha, a, b] = classifier.parameters.values();
+    let params = Params::new().with("r", r).with("alpha", alpha).with("a", a).with("b", b);
+    let seen_day = arrow::datatypes::Date32Type::from_naive_date(seen_on);
+    let params = params.with("churned_silence_least", 30_i64).with("as_of", ScalarValue::Int32(Some(seen_day)));
+    for statement in [lifecycle::statements::MERGED, lifecycle::statements::ORDER_VALUES, lifecycle::statements::HEALTH]
+    {
+        let frame = engine.plan(&seen, &statement, &params).await.unwrap();
+        assert!(frame.clone().count().await.unwrap() > 0, "{}", statement.name);
+        survives(engine, &seen, statement.name, frame).await;
+    }
+
     let (catalogue, _) = Box::pin(catalogue(&project, &landed)).await.unwrap();
     let prepared = prepare(&project, definitions(&project).unwrap(), &catalogue, as_of).unwrap();
     let shared = prepared.segments.shared(prepared.scope, &Tables::of_the_night()).unwrap();

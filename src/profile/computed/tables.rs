@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use crate::engine::statement::identifier;
 use crate::error::Result;
 use crate::land::Landed;
-use crate::profile::property_column;
+use crate::profile::{MADE_OF_ROWS, property_column};
 use crate::schema::landed::{Reading, Table};
 use crate::schema::published;
 
@@ -34,7 +34,11 @@ pub(super) fn schemas(landed: &Landed, contact_fields: &BTreeSet<String>) -> Vec
     if !customers.contains_key("product_subscription_status") {
         profile.push(field("product_subscription_status", Reading::Text));
     }
-    let facts = |columns: &[(&str, Reading)]| columns.iter().map(|(name, reading)| field(name, *reading)).collect();
+    let facts = |table: Table, columns: &[(&str, Reading)]| {
+        let mut fields: Vec<Field> = columns.iter().map(|(name, reading)| field(name, *reading)).collect();
+        fields.extend(custom(table).into_iter().filter(|own| !MADE_OF_ROWS.contains(&own.name().as_str())));
+        fields
+    };
     let own = |table: Table| {
         let columns = table.columns().iter().filter(|column| column.name != "customer_id");
         columns.map(|column| field(column.name, column.reading)).collect::<Vec<_>>()
@@ -47,8 +51,8 @@ pub(super) fn schemas(landed: &Landed, contact_fields: &BTreeSet<String>) -> Vec
     vec![
         ("customer_profile", profile.clone()),
         ("customer_profile_latest", profile),
-        ("orders", facts(ORDERS)),
-        ("order_items", facts(ORDER_ITEMS)),
+        ("orders", facts(Table::Orders, ORDERS)),
+        ("order_items", facts(Table::OrderItems, ORDER_ITEMS)),
         ("events", events),
         ("products", products),
     ]
