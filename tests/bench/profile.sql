@@ -173,20 +173,20 @@ SELECT order_id, line, product_id, category, brand, coalesce(quantity, 1) AS qua
        CASE WHEN returned_at >= getvariable('cutoff') THEN 0 ELSE coalesce(returned_quantity, 0) END AS returned,
        coalesce(updated_at, (dt + 1)::TIMESTAMPTZ) AS version_at, filename, file_row_number /*line_versions*/
 FROM read_parquet(getvariable('landing') || '/order_items/**/*.parquet', union_by_name = true, hive_partitioning = true, filename = true, file_row_number = true)
-WHERE order_id IS NOT NULL AND product_id IS NOT NULL AND coalesce(quantity, 1) >= 0 AND version_at <= getvariable('cutoff');
+WHERE order_id IS NOT NULL AND product_id IS NOT NULL AND coalesce(quantity, 1) >= 0;
 
 CREATE TEMP TABLE items AS
 WITH repeated AS (
-  SELECT order_id FROM line_versions GROUP BY order_id HAVING min(version_at) < max(version_at) OR count(*) > count(DISTINCT line)
+  SELECT order_id, coalesce(max(version_at) FILTER (version_at <= getvariable('cutoff')), min(version_at)) AS winner
+  FROM line_versions GROUP BY order_id HAVING min(version_at) < max(version_at) OR count(*) > count(DISTINCT line)
 )
 SELECT o.customer_id, o.ordered_at, i.product_id, coalesce(i.category, p.category) AS category, coalesce(i.brand, p.brand) AS brand,
        i.quantity, i.returned /*items*/
 FROM (
-  SELECT * FROM line_versions WHERE order_id NOT IN (FROM repeated)
+  SELECT * FROM line_versions WHERE order_id NOT IN (SELECT order_id FROM repeated)
   UNION ALL
-  SELECT * FROM line_versions WHERE order_id IN (FROM repeated)
-  QUALIFY rank() OVER (PARTITION BY order_id ORDER BY version_at DESC) = 1
-      AND row_number() OVER (PARTITION BY order_id, line ORDER BY version_at DESC, filename DESC, file_row_number DESC) = 1
+  SELECT v.* FROM line_versions v JOIN repeated r ON r.order_id = v.order_id AND r.winner = v.version_at
+  QUALIFY row_number() OVER (PARTITION BY v.order_id, v.line ORDER BY v.filename DESC, v.file_row_number DESC) = 1
 ) i
 JOIN orders o ON o.order_id = i.order_id AND o.is_counted
 LEFT JOIN products p ON p.product_id = i.product_id;
