@@ -1,13 +1,15 @@
 //! The model's formulas as vectorised SQL functions. They are plain named functions without state, so that a plan which
 //! calls them can be sent elsewhere and rebuilt by name.
 
+use std::cell::RefCell;
+
 use arrow::array::{Array, Float64Array, Float64Builder};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::model::{History, OrderValueParameters, Parameters, Variant};
+use super::model::{Expectation, History, OrderValueParameters, Parameters, Variant};
 use crate::error::Error;
 
 /// What one of the functions gives.
@@ -179,9 +181,10 @@ impl ScalarUDFImpl for HistoryFunction {
             4,
             |arguments, row| {
                 let Some([r, alpha, a, b]) = row_of(arguments, row) else { return Ok(None) };
-                Ok(Some(Parameters::new(self.variant, r, alpha, a, b)?))
+                let model = Parameters::new(self.variant, r, alpha, a, b)?;
+                Ok(Some((model, RefCell::new(Expectation::new(model, 0.0)))))
             },
-            |model, arguments, row| {
+            |(model, expectation), arguments, row| {
                 let [x, recency, age] = row_of(arguments, row)?;
                 let history = History::new(x, recency, age)?;
                 let horizon = match arguments.get(3) {
@@ -192,7 +195,13 @@ impl ScalarUDFImpl for HistoryFunction {
                     Quantity::POrder => model.p_order(&history, horizon),
                     Quantity::PAlive => model.p_alive(&history),
                     Quantity::Silence => model.silence(&history),
-                    Quantity::ExpectedOrders => model.expected_orders(&history, horizon),
+                    Quantity::ExpectedOrders => {
+                        let mut expectation = expectation.borrow_mut();
+                        if expectation.horizon().to_bits() != horizon.to_bits() {
+                            *expectation = Expectation::new(*model, horizon);
+                        }
+                        expectation.of(&history)
+                    }
                     Quantity::NextOrderDays => model.next_order_days(&history),
                     Quantity::LogLikelihood => model.log_likelihood(&history),
                 })

@@ -5,6 +5,8 @@
 //! customers the easy way" (Marketing Science 2005). MBG/NBD also lets a buyer drop out right after the first order:
 //! Batislam, Denizel, Filiztekin (IJRM 2007); Hoppe and Wagner (2007). Gamma-Gamma: Fader and Hardie (2013).
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 
 /// Where the expected-orders series is cut off. Reached only by horizons thousands of times `alpha + age`, or by
@@ -137,11 +139,15 @@ impl Parameters {
     /// C = a+b'+x−1, z = t/(α+T+t), ε = a−1, B = a+b'−r−1, l = ln(1−z):
     /// p_alive · (−C·expm1(εl)/ε − exp(εl)·Σ_{k≥1} (1+ε)_{k−1} (B)_k / ((C+1)_{k−1} k!) z^k).
     pub fn expected_orders(&self, history: &History, horizon: f64) -> f64 {
+        self.bounded(history, horizon, || self.expected_if_active(history, horizon))
+    }
+
+    fn bounded(&self, history: &History, horizon: f64, if_active: impl FnOnce() -> f64) -> f64 {
         if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
         let p_alive = self.p_alive(history);
-        let expected = p_alive * self.expected_if_active(history, horizon);
+        let expected = p_alive * if_active();
         // Dropout only takes orders away, and a buyer's orders end with the dropout at the latest.
         let without_dropout = p_alive * (self.r + history.frequency) * (horizon / (self.alpha + history.age));
         let until_dropout = if self.a > 1.0 {
@@ -206,6 +212,37 @@ impl Parameters {
         let dropped = a.ln() - (b_prime + x - 1.0).ln() - shape * (alpha + history.recency).ln();
         let (low, high) = if active < dropped { (active, dropped) } else { (dropped, active) };
         orders + stayed + high + (low - high).exp().ln_1p()
+    }
+}
+
+/// [`Parameters::expected_orders`] of many buyers: the series, which is nearly all of the work, depends on frequency and age
+/// only, and buyers share those.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    parameters: Parameters,
+    horizon: f64,
+    /// The series by frequency and age, to the bit.
+    if_active: HashMap<(u64, u64), f64>,
+}
+
+impl Expectation {
+    /// Of orders within `horizon` days.
+    pub fn new(parameters: Parameters, horizon: f64) -> Self {
+        Self { parameters, horizon, if_active: HashMap::new() }
+    }
+
+    /// The horizon in days.
+    pub fn horizon(&self) -> f64 {
+        self.horizon
+    }
+
+    /// E[orders within the horizon] of one buyer.
+    pub fn of(&mut self, history: &History) -> f64 {
+        let Self { parameters, horizon, if_active } = self;
+        parameters.bounded(history, *horizon, || {
+            let key = (history.frequency.to_bits(), history.age.to_bits());
+            *if_active.entry(key).or_insert_with(|| parameters.expected_if_active(history, *horizon))
+        })
     }
 }
 
@@ -306,6 +343,21 @@ mod tests {
             near(model.p_alive(&h), alive, 1e-9);
             near(model.expected_orders(&h, t), orders, 1e-9);
             near(model.p_order(&h, t), p, 1e-9);
+        }
+    }
+
+    #[test]
+    fn buyers_who_share_the_series_have_the_same_expectation() {
+        let model = Parameters::BENCHMARK;
+        for horizon in [90.0, 365.0, 0.0, f64::NAN] {
+            let mut shared = Expectation::new(model, horizon);
+            for (x, recency, age) in
+                [(0.0, 0.0, 30.0), (3.0, 20.0, 30.0), (3.0, 5.0, 30.0), (3.0, 30.0, 30.0), (0.0, 0.0, 30.0)]
+            {
+                let history = History::new(x, recency, age).unwrap();
+                assert_eq!(shared.of(&history).to_bits(), model.expected_orders(&history, horizon).to_bits());
+            }
+            assert_eq!(shared.if_active.len(), if horizon > 0.0 { 2 } else { 0 });
         }
     }
 

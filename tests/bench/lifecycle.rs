@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use alluvial::lifecycle::fit::histories::{Histories, MOST_EXACT, Observed};
 use alluvial::lifecycle::fit::parameters::{Prior, fit, log_likelihood_without_dropout};
-use alluvial::lifecycle::model::{History, OrderValueParameters, Variant};
+use alluvial::lifecycle::model::{Expectation, History, OrderValueParameters, Variant};
 
 fn read(path: &str) -> Vec<Observed> {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
@@ -51,13 +51,14 @@ fn main() {
     // Every quantity that a stage is decided from and a profile holds.
     let (score_seconds, total) = best(3, || {
         let mut total = 0.0;
+        let mut expectation = Expectation::new(parameters, 365.0);
         for buyer in &buyers {
             let [x, recency, age] = [buyer.frequency, buyer.recency, buyer.age].map(f64::from);
             let history = History::new(x, recency, age).unwrap();
             let p90 = parameters.p_order(&history, 90.0);
             let vitality = p90 / parameters.p_order(&history.at_last_order(), 90.0);
             let p365 = parameters.p_order(&history, 365.0);
-            let orders = parameters.expected_orders(&history, 365.0);
+            let orders = expectation.of(&history);
             let value = orders * values.order_value(x + 1.0, 30.0);
             total += p90 + vitality + p90 / new + p365 + orders + value;
             total += parameters.p_alive(&history) + parameters.silence(&history);
