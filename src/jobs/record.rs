@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::report::{RunReport, RunStatus};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::lake::Lake;
 use crate::lake::parts::{self, Partition};
 use crate::lake::table::{Commit, Fence, Table};
@@ -44,7 +44,9 @@ pub struct Details {
 impl Details {
     fn of(record: &Record<'_>) -> Self {
         let mut errors: Vec<String> = record.error.map(told).into_iter().collect();
-        let mut cause = record.error.and_then(std::error::Error::source);
+        // What lies under a fault of data may quote the data; what lies under a store's refusal is the system's own word.
+        let of_the_system = |error: &&Error| matches!(error.kind(), Kind::Storage | Kind::Transient | Kind::Resources);
+        let mut cause = record.error.filter(of_the_system).and_then(std::error::Error::source);
         while let Some(below) = cause {
             let text = below.to_string();
             if errors.last().is_none_or(|above| !above.contains(&text)) {

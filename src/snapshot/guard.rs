@@ -132,7 +132,7 @@ impl Day<'_> {
         let list: Vec<String> = days.iter().map(|day| format!("DATE '{day}'")).collect();
         let sql = format!(
             "SELECT ordered_on AS day, count(*) AS orders, count(*) FILTER (WHERE is_counted) AS counted, \
-                    CAST(coalesce(sum(net_amount) FILTER (WHERE is_counted), 0) AS DECIMAL(38, 2)) AS revenue \
+                    coalesce(CAST(sum(net_amount) FILTER (WHERE is_counted) AS DECIMAL(38, 2)), CAST(0 AS DECIMAL(38, 2))) AS revenue \
              FROM orders WHERE ordered_on IN ({}) GROUP BY ordered_on",
             list.join(", ")
         );
@@ -164,7 +164,7 @@ impl Day<'_> {
             let first = days.last().copied().unwrap_or(self.as_of);
             let zone = self.project.settings.project.zone;
             let sql = format!(
-                "SELECT day, count(*) AS events FROM (SELECT local_date(occurred_at, $zone) AS day FROM events_numbered \
+                "SELECT day, count(*) AS events FROM (SELECT local_date(occurred_at, $zone) AS day FROM landed_events \
                  WHERE occurred_at >= arrow_cast({}, 'Timestamp(Microsecond, Some(\"UTC\"))')) WHERE day IN ({}) GROUP BY day",
                 zone.start_of_day(first).timestamp_micros(),
                 list.join(", ")
@@ -189,7 +189,7 @@ impl Day<'_> {
         let table = table_of_day(self.project, "customer_profile", self.before)?;
         let before = self.session.read_table(table)?;
         let sql = "SELECT count(*) AS customers, count(*) FILTER (WHERE number_of_orders > 0) AS buyers, \
-                          CAST(coalesce(sum(amount_spent), 0) AS DECIMAL(38, 2)) AS spend FROM guard_profile_before";
+                          coalesce(CAST(sum(amount_spent) AS DECIMAL(38, 2)), CAST(0 AS DECIMAL(38, 2))) AS spend FROM guard_profile_before";
         self.session.deregister_table("guard_profile_before")?;
         self.session.register_table("guard_profile_before", before.into_view())?;
         let mut steady = Vec::new();
