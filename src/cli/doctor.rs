@@ -37,7 +37,7 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
         let now = call.environment.clock()?.now();
         let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
         let mut examined = Examined { rows: Rows::new(&["check", "finding", "said", "help"]), faulty: false };
-        examined.note("store", lake.probe().await, &format!("{} keeps its word", lake.place()));
+        examined.note("store", Box::pin(lake.probe()).await, &format!("{} keeps its word", lake.place()));
         examined.fact(
             "time zones",
             &format!("data of {}; the shop is in {}", chrono_tz::IANA_TZDB_VERSION, settings.project.zone),
