@@ -127,7 +127,7 @@ fn forever<'a>(lake: &'a Lake, shop: &'a Shop, world: &'a World, stretch: u32) -
 /// Lets one scheduler run for so long.
 fn let_run(lake: &Lake, shop: &Shop, world: &World, time: Duration) {
     let until = world.elapsed() + time;
-    world.run(&mut [Some(forever(lake, shop, world, 30))], until, |_| Duration::ZERO);
+    world.run(&mut [Some(forever(lake, shop, world, 75))], until, |_| Duration::ZERO);
 }
 
 fn days(count: u64) -> Duration {
@@ -166,10 +166,11 @@ fn setup(seed: u64, job: &str) -> (Arc<World>, Lake, Shop) {
 
 #[test]
 fn a_year_publishes_every_day_once_in_order() {
-    let (world, lake, shop) = setup(1, NIGHTLY);
-    let_run(&lake, &shop, &world, days(10));
-    let until = world.elapsed() + days(355);
-    world.run(&mut [Some(forever(&lake, &shop, &world, 450))], until, |_| Duration::ZERO);
+    let (world, lake, mut shop) = setup(1, NIGHTLY);
+    shop.longest = 60;
+    // Alone it need look only every few hours.
+    let until = world.elapsed() + days(365);
+    world.run(&mut [Some(forever(&lake, &shop, &world, 2_000))], until, |_| Duration::ZERO);
     let ran = shop.ran.lock().unwrap().clone();
     let expected: Vec<NaiveDate> = parse_date("2026-01-01").unwrap().iter_days().take(365).collect();
     assert_eq!(ran, expected);
@@ -180,7 +181,8 @@ fn a_year_publishes_every_day_once_in_order() {
 #[test]
 fn missed_nights_are_caught_up_and_told_once() {
     for off in [1_u64, 7, 31, 90] {
-        let (world, lake, shop) = setup(off, NIGHTLY);
+        let (world, lake, mut shop) = setup(off, NIGHTLY);
+        shop.longest = 60;
         let_run(&lake, &shop, &world, days(3));
         world.pass(days(off));
         // Two more starts: what was told is not told again.
