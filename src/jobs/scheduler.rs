@@ -115,10 +115,13 @@ pub struct Scheduler<'a> {
     /// When to plan again at the latest: by the machine's clock, and by time that passed.
     plan: Option<(DateTime<Utc>, Duration)>,
     /// The heartbeats of runs that no scheduler watches over.
-    watched: BTreeMap<(String, NaiveDate, u32), (Option<Vec<u8>>, Duration)>,
+    watched: BTreeMap<(String, NaiveDate, u32), Seen>,
     /// Days to restate before a due one, by job and due day.
     restating: BTreeMap<(String, NaiveDate), Vec<NaiveDate>>,
 }
+
+/// A heartbeat, and since when it has been the same.
+type Seen = (Option<Vec<u8>>, Duration);
 
 struct Candidate {
     job: Job,

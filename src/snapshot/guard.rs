@@ -79,9 +79,9 @@ impl Measured {
                 weekly.today,
                 weekly.before.len()
             );
-            if weekly.today < usual / 2.0 && usual - weekly.today > weekly.chance {
-                verdict.holds.push(told);
-            } else if usual > 0.0 && weekly.today > usual * 10.0 && weekly.today - usual > weekly.chance * 3.0 {
+            let fell = weekly.today < usual / 2.0 && usual - weekly.today > weekly.chance;
+            let tenfold = weekly.today > usual * 10.0 && weekly.today - usual > weekly.chance * 3.0;
+            if fell || (usual > 0.0 && tenfold) {
                 verdict.holds.push(told);
             } else if usual > 0.0 && weekly.today > usual * 2.0 && weekly.today - usual > weekly.chance {
                 verdict.unusual.push(told);

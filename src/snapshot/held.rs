@@ -123,7 +123,7 @@ pub async fn waiting(lake: &Lake) -> Result<Vec<Held>> {
         })?;
         held.push(record);
     }
-    held.sort_by(|a, b| (a.as_of, a.attempt, a.at).cmp(&(b.as_of, b.attempt, b.at)));
+    held.sort_by_key(|held| (held.as_of, held.attempt, held.at));
     Ok(held)
 }
 
