@@ -12,10 +12,14 @@ pub mod attributes;
 pub mod check;
 /// `alluvial demo`.
 pub mod demo;
+/// `alluvial doctor`.
+pub mod doctor;
 /// Errors on the terminal and as JSON.
 pub mod failure;
 /// `alluvial init`.
 pub mod init;
+/// `alluvial jobs`.
+pub mod jobs;
 /// `alluvial land`.
 pub mod land;
 /// `alluvial lifecycle`.
@@ -26,6 +30,8 @@ pub mod opened;
 pub mod output;
 /// Progress on a terminal.
 pub mod progress;
+/// `alluvial publish`.
+pub mod publish;
 /// `alluvial query`.
 pub mod query;
 /// The report of a run.
@@ -34,10 +40,16 @@ pub mod report;
 pub mod rows;
 /// `alluvial run`.
 pub mod run;
+/// `alluvial runs`.
+pub mod runs;
+/// `alluvial scheduler`.
+pub mod scheduler;
 /// `alluvial segment`.
 pub mod segment;
 /// `alluvial segments`.
 pub mod segments;
+/// `alluvial vacuum`.
+pub mod vacuum;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -99,6 +111,12 @@ fn dispatch(
         Command::Land(args) => land::execute(&args, &call, output),
         Command::Check(args) => check::execute(&args, &call, output),
         Command::Run(args) => run::execute(&args, &call, output),
+        Command::Scheduler(args) => scheduler::execute(&args, &call, output),
+        Command::Jobs(args) => jobs::execute(&args, &call, output),
+        Command::Runs(args) => runs::execute(&args, &call, output),
+        Command::Publish(args) => publish::execute(&args, &call, output),
+        Command::Vacuum(args) => vacuum::execute(&args, &call, output),
+        Command::Doctor(args) => doctor::execute(&args, &call, output),
         Command::Segments(args) => segments::execute(&args, &call, output),
         Command::Segment(args) => segment::execute(&args, &call, output),
         Command::Attributes(args) => attributes::execute(&args, &call, output),

@@ -59,6 +59,7 @@ pub struct Engine {
     aggregates: Vec<AggregateUDF>,
     scratch: tempfile::TempDir,
     overrides: Option<PathBuf>,
+    careful: bool,
 }
 
 impl Engine {
@@ -80,7 +81,7 @@ impl Engine {
                 DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![scratch.path().into()])),
             )
             .build_arc()?;
-        Ok(Self { limits, runtime, functions, aggregates: Vec::new(), scratch, overrides })
+        Ok(Self { limits, runtime, functions, aggregates: Vec::new(), scratch, overrides, careful: false })
     }
 
     /// Gives every session an aggregate function of ours, too.
@@ -88,6 +89,12 @@ impl Engine {
     pub fn with_aggregate(mut self, function: AggregateUDF) -> Self {
         self.aggregates.push(function);
         self
+    }
+
+    /// Plans without hash joins and in one partition: slower, and nothing that can wait for itself. DataFusion's hash join
+    /// was seen to hang at the edge of its memory limit.
+    pub fn be_careful(&mut self) {
+        self.careful = true;
     }
 
     /// The runtime that object stores are registered with.
@@ -138,6 +145,11 @@ impl Engine {
             .set_bool("datafusion.optimizer.prefer_existing_sort", true)
             .set_bool("datafusion.sql_parser.enable_ident_normalization", true)
             .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20);
+        let config = if self.careful {
+            config.with_target_partitions(1).set_bool("datafusion.optimizer.prefer_hash_join", false)
+        } else {
+            config
+        };
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime))

@@ -1,12 +1,37 @@
 //! Job files, what is owed, running a day or a range, and the record of it.
 
+/// What someone should be told, at least once.
+pub mod alert;
+/// A run that a person has asked for.
+pub mod by_hand;
 /// Job files: schedule, catch-up, retries, steps.
 pub mod definition;
+/// What is owed: days without a final record.
+pub mod due;
+/// Which of several schedulers leads.
+pub mod lease;
 /// Seconds and peak memory of each step of a run.
 pub mod meter;
+/// What a scheduler runs, over a project.
+pub mod night;
+/// What a day waits for before it is begun.
+pub mod readiness;
+/// The record of a run.
+pub mod record;
 /// What a run did, for people and programs.
 pub mod report;
-/// Running a job for one day, and the record of it.
+/// Running a job for one day.
 pub mod run;
 /// Five-field crontab schedules and the local times they name.
 pub mod schedule;
+/// The loop that runs the jobs by their schedules.
+pub mod scheduler;
+/// A world for schedulers in which time is a number and chance has a seed.
+#[cfg(test)]
+pub(crate) mod simulation;
+/// Claims, attempts and what is settled, as small objects.
+pub mod state;
+/// What a scheduler knows of time and chance.
+pub mod time;
+/// Alerts, delivered.
+pub mod webhook;

@@ -38,9 +38,10 @@ use chrono::{DateTime, Utc};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
@@ -279,8 +280,23 @@ impl Lake {
     /// # Errors
     /// What the store refuses.
     pub async fn list(&self, below: &str) -> Result<Vec<Object>> {
-        let prefix = self.path(below);
-        let mut listing = self.inner.store.list(Some(&prefix));
+        self.listed(below, self.inner.store.list(Some(&self.path(below)))).await
+    }
+
+    /// The objects below a folder of the lake whose path comes after `after` (below the lake's root too), sorted by path.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn list_after(&self, below: &str, after: &str) -> Result<Vec<Object>> {
+        let listing = self.inner.store.list_with_offset(Some(&self.path(below)), &self.path(after));
+        self.listed(below, listing).await
+    }
+
+    async fn listed(
+        &self,
+        below: &str,
+        mut listing: BoxStream<'static, object_store::Result<ObjectMeta>>,
+    ) -> Result<Vec<Object>> {
         let mut objects = Vec::new();
         while let Some(meta) = listing.try_next().await.map_err(|e| failure(e, below))? {
             if let Some(path) = self.below(&meta.location) {

@@ -226,13 +226,27 @@ impl Found {
 /// # Errors
 /// A file that is not Parquet, lacks a required column or has one of an impossible type.
 pub async fn find(session: &SessionContext, sources: &[Source], options: &Options) -> Result<Found> {
+    find_some(session, sources, options, |_, _| true).await
+}
+
+/// [`find`] among the files that `wanted` asks for.
+///
+/// # Errors
+/// Those of [`find`].
+pub async fn find_some(
+    session: &SessionContext,
+    sources: &[Source],
+    options: &Options,
+    wanted: impl Fn(Table, &LandedFile) -> bool,
+) -> Result<Found> {
     let mut landed = Landed::default();
     let mut shapes = BTreeMap::new();
     for table in Table::ALL {
         let mut files = Vec::new();
         let mut address = None;
         for source in sources.iter().filter(|source| source.table == table) {
-            files.extend(discover::discover(source, options.zone).await?);
+            let found = discover::discover(source, options.zone).await?;
+            files.extend(found.into_iter().filter(|file| wanted(table, file)));
             address = Some(source.address.clone());
         }
         let shape = shape::shape(session, table, address, files, options, &mut landed)?;

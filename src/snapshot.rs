@@ -10,10 +10,19 @@ pub mod changes;
 pub mod checking;
 /// The segments of a day beside those of the day before.
 mod compare;
+/// Crash points and lost answers of a toy night.
+#[cfg(test)]
+mod crash;
 /// One day, from landed tables to the commit that publishes it.
 pub mod day;
+/// Whether a day smells of broken input.
+pub mod guard;
+/// Days that are computed and wait for a person.
+pub mod held;
 /// What a withheld label changes.
 mod label;
+/// Published days for which something has been landed since.
+pub mod late;
 /// With which model a day is scored, and fitting one.
 pub mod model;
 /// What is published of one customer.
@@ -34,5 +43,7 @@ pub mod segments;
 pub mod setup;
 /// Rows that agree in what they are sorted by.
 mod ties;
+/// What retention no longer keeps, and what died on the way.
+pub mod upkeep;
 /// The published tables, opened, written and committed.
 mod writing;

@@ -6,7 +6,10 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{attributes, check, demo, init, land, lifecycle, query, run, segment, segments};
+use super::{
+    attributes, check, demo, doctor, init, jobs, land, lifecycle, publish, query, run, runs, scheduler, segment,
+    segments, vacuum,
+};
 use crate::calendar::parse_date;
 
 /// Turns a shop's orders and behaviour into segments and lifecycle stages, every night
@@ -60,6 +63,18 @@ pub enum Command {
     Check(check::Args),
     /// Run a job now, for one day or a backfill
     Run(run::Args),
+    /// Run the jobs by their schedules until stopped
+    Scheduler(scheduler::Args),
+    /// List the jobs: what is due, what runs, what is held, how it ended last
+    Jobs(jobs::Args),
+    /// List the runs, or tell all of one
+    Runs(runs::Args),
+    /// List the held days, or publish one
+    Publish(publish::Args),
+    /// Drop what retention no longer keeps, and tidy up
+    Vacuum(vacuum::Args),
+    /// Examine the store, the tables and the schedules
+    Doctor(doctor::Args),
     /// List the segments with their sizes and changes
     Segments(segments::Args),
     /// Look at one segment, or at a query

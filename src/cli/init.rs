@@ -26,6 +26,7 @@ pub struct Args {
 const PROJECT: &str = include_str!("init/alluvial.toml");
 const NIGHTLY: &str = include_str!("init/nightly.toml");
 const WEEKLY: &str = include_str!("init/weekly.toml");
+const UPKEEP: &str = include_str!("init/upkeep.toml");
 const IGNORED: &str = "# The lake holds data, and personal data among it: it does not belong into git.\n/lake/\n";
 
 /// Writes a new project: `alluvial.toml`, `jobs/`, `.gitignore` and the sample segments, each a pair of id
@@ -52,6 +53,7 @@ pub fn run(args: &Args, from: &Path, samples: &[(&str, &str)], output: &mut Outp
         ("alluvial.toml".to_owned(), project.as_str()),
         ("jobs/nightly.toml".to_owned(), NIGHTLY),
         ("jobs/weekly.toml".to_owned(), WEEKLY),
+        ("jobs/upkeep.toml".to_owned(), UPKEEP),
         (".gitignore".to_owned(), IGNORED),
     ];
     files.extend(samples.iter().map(|(id, text)| (format!("sql/segments/{id}.toml"), *text)));

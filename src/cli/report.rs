@@ -57,7 +57,9 @@ fn outcome(report: &RunReport) -> Outcome {
     match report.status {
         RunStatus::Succeeded | RunStatus::Unchanged => Outcome::Done,
         // Whoever superseded this run has published the day; the run itself did not.
-        RunStatus::Superseded | RunStatus::Held | RunStatus::Failed => Outcome::Faulty,
+        RunStatus::Superseded | RunStatus::Held | RunStatus::Failed | RunStatus::Skipped | RunStatus::Abandoned => {
+            Outcome::Faulty
+        }
     }
 }
 
@@ -74,6 +76,8 @@ fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
         RunStatus::Held => "held: computed, but not published until it is accepted",
         RunStatus::Superseded => "superseded: another run has published the day",
         RunStatus::Failed => "failed",
+        RunStatus::Skipped => "skipped",
+        RunStatus::Abandoned => "abandoned",
     };
     output.line(&format!("{} as of {}: {status}", report.job, report.as_of))?;
     let before = match report.previous_as_of {

@@ -5,12 +5,19 @@ use super::opened::{Call, Opened};
 use super::output::Output;
 use super::progress::Progress;
 use super::report;
-use crate::jobs;
-use crate::jobs::definition::Job;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::calendar::{Zone, add_days};
 use crate::error::{Error, Result};
+use crate::jobs::alert::{Alert, Event};
+use crate::jobs::by_hand::{ByHand, give_way};
+use crate::jobs::definition::{self, Job};
+use crate::jobs::report::RunStatus;
+use crate::jobs::time::SystemTime;
+use crate::jobs::webhook::Webhooks;
+
+/// What a backfill will cost.
+mod price;
 
 /// What `alluvial run` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +37,9 @@ pub struct Args {
     /// Compute a published day again though nothing has changed
     #[arg(long)]
     pub force: bool,
+    /// Say what a backfill will cost, and run nothing
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// The days that were asked for, in order; yesterday in the shop's zone, if none were.
@@ -62,25 +72,57 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
     call.run(output, async |settings, output| {
         let days = days(args, call.environment.clock()?.now(), settings.project.zone)?;
         let job = Job::load(&settings, &args.job)?;
+        if args.plan {
+            let opened = Opened::new(settings, call.environment, false).await?;
+            let price = Box::pin(price::of(&opened.project, &job, &days)).await?;
+            return output.rows(price).map(|()| Outcome::Done);
+        }
+        let webhooks =
+            Webhooks { key: call.environment.webhook_key(), allow_private: settings.alerts.allow_private_addresses };
         let opened = Opened::new(settings, call.environment, true).await?;
         let progress = Progress::new(output);
         let mut reports = Vec::new();
+        let mut failed = None;
+        let all_jobs = definition::names(&opened.project.settings.root)?;
+        let time = SystemTime::new(opened.clock);
         for day in &days {
             progress.about(day.to_string());
-            let report =
-                Box::pin(jobs::run::run(&opened.project, &job, *day, args.force, opened.clock, &progress)).await;
-            match report {
-                Ok(report) => reports.push(report),
-                Err(error) => {
-                    progress.clear();
-                    if !reports.is_empty() {
-                        report::print_all(&reports, output)?;
-                    }
-                    return Err(error);
-                }
+            if days.len() > 1 {
+                give_way(&opened.project.lake, &all_jobs, &time).await?;
+            }
+            let by_hand = ByHand {
+                project: &opened.project,
+                job: &job,
+                clock: opened.clock,
+                watcher: &progress,
+                force: args.force,
+            };
+            let ended = Box::pin(by_hand.run(*day)).await?;
+            let (is_held, error) = (ended.report.status == RunStatus::Held, ended.error);
+            let told = match (&error, is_held) {
+                (Some(error), _) => Some((Event::RunFailed, format!("{}: {error}", error.code()))),
+                (None, true) => Some((Event::PublishHeld, ended.reasons.join("; "))),
+                (None, false) => None,
+            };
+            if let Some((event, message)) = told {
+                let alert = Alert::about(event, &job.name, *day, &ended.report.run_id, message, opened.clock.now());
+                by_hand.tell(&alert.of_run(&ended.report.run_id), &webhooks).await?;
+            }
+            match error {
+                None => reports.push(ended.report),
+                Some(error) => failed = Some(error),
+            }
+            if is_held || failed.is_some() {
+                break;
             }
         }
         progress.clear();
+        if let Some(error) = failed {
+            if !reports.is_empty() {
+                report::print_all(&reports, output)?;
+            }
+            return Err(error);
+        }
         match (days.len(), reports.first()) {
             (1, Some(only)) => report::print(only, output),
             _ => report::print_all(&reports, output),
@@ -102,6 +144,7 @@ mod tests {
             from: range.map(|(from, _)| date(from)),
             to: range.map(|(_, to)| date(to)),
             force: false,
+            plan: false,
         };
         // Still the 20th in Copenhagen's winter until 23:00 UTC.
         let now = DateTime::parse_from_rfc3339("2026-11-19T23:30:00Z").unwrap().with_timezone(&Utc);

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 const PREFIX: &str = "ALLUVIAL_";
 const LAKE_KEY: &str = "ALLUVIAL_LAKE_KEY";
 const NOW: &str = "ALLUVIAL_NOW";
+const WEBHOOK_KEY: &str = "ALLUVIAL_WEBHOOK_KEY";
 
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -123,6 +124,11 @@ impl Environment {
         self.set(LAKE_KEY).map(Secret::new)
     }
 
+    /// The key that alerts are signed with, if the environment sets one.
+    pub fn webhook_key(&self) -> Option<Secret> {
+        self.set(WEBHOOK_KEY).map(Secret::new)
+    }
+
     /// The clouds' usual variables, as object stores read them. Mostly secrets: never print them.
     pub fn cloud(&self) -> BTreeMap<String, String> {
         let of_a_cloud = |name: &str| {
@@ -157,7 +163,8 @@ impl Environment {
     /// Variables that begin as ours do, but set nothing. They are no fault: Kubernetes sets `ALLUVIAL_SERVICE_HOST` and
     /// the like by itself for a service of that name.
     pub(super) fn unknown(&self) -> Vec<&str> {
-        let ours = |name: &&str| name.starts_with(PREFIX) && !name.contains("__") && *name != LAKE_KEY && *name != NOW;
+        let known = [LAKE_KEY, NOW, WEBHOOK_KEY];
+        let ours = |name: &&str| name.starts_with(PREFIX) && !name.contains("__") && !known.contains(name);
         self.variables.keys().map(String::as_str).filter(ours).collect()
     }
 

@@ -24,7 +24,7 @@ use crate::schema::landed::Table;
 pub const ORDER_STATUSES: [&str; 5] = ["paid", "pending", "cancelled", "refunded", "partially_refunded"];
 
 /// The tables that `alluvial.toml` may hold.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "project",
     "lake",
     "engine",
@@ -36,6 +36,7 @@ const SECTIONS: [&str; 12] = [
     "serve",
     "exports",
     "retention",
+    "alerts",
     "fields",
 ];
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub lifecycle: LifecycleSettings,
     /// How long each table is kept.
     pub retention: RetentionSettings,
+    /// Where alerts may go.
+    pub alerts: AlertSettings,
     /// Declared fields of the customer profile.
     pub fields: BTreeMap<String, FieldSettings>,
     /// What is probably not meant, in the words of the report.
@@ -121,6 +124,13 @@ pub struct LandingSettings {
     pub max_reject_ratio: f64,
     /// Days for which something late is waited for, or restates a published day (3).
     pub lookback_days: u32,
+}
+
+/// Where alerts may go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AlertSettings {
+    /// Whether webhooks may be at loopback, private or link-local addresses (false).
+    pub allow_private_addresses: bool,
 }
 
 /// What the command line settles over the file and the environment.
@@ -204,6 +214,9 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
     top.section("serve").finish();
     top.section("exports").finish();
     let retention = RetentionSettings::read(top.section("retention"));
+    let mut alerts = top.section("alerts");
+    let allow_private_addresses = alerts.flag("allow_private_addresses").unwrap_or(false);
+    alerts.finish();
     let fields = fields::read(&top.section("fields"));
     top.finish();
     let warnings = environment.unknown().into_iter().map(unknown_variable).collect();
@@ -218,6 +231,7 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
         landing,
         lifecycle,
         retention,
+        alerts: AlertSettings { allow_private_addresses },
         fields,
         warnings,
     })

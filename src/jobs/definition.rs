@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::readiness::Ready;
 use super::schedule::Schedule;
 use crate::calendar::Zone;
 use crate::config::document::{Document, Section, suggest};
@@ -28,14 +29,22 @@ pub struct Job {
     pub zone: Zone,
     /// What becomes of days that nothing ran for.
     pub catch_up: CatchUp,
+    /// How many days back from the newest one owed are caught up (31).
+    pub max_catch_up_days: u32,
     /// How often a run that failed for a passing reason is tried again (3).
     pub retries: u32,
     /// How long a run may take; `None` as long as it takes.
     pub timeout: Option<Duration>,
+    /// How long after its tick a day that is not settled is told of as late; `None`: never.
+    pub late_after: Option<Duration>,
+    /// What a day waits for before it is begun; `None`: for nothing.
+    pub ready: Option<Ready>,
     /// The webhook that is told of a run that failed.
     pub on_failure: Option<Url>,
     /// What it does, in order; at least one.
     pub steps: Vec<Step>,
+    /// For each step, the places of the steps before it without which it is not run.
+    pub needs: Vec<Vec<usize>>,
 }
 
 /// What becomes of the days that were due while nothing ran.
@@ -56,6 +65,8 @@ pub enum Step {
     Snapshot,
     /// Fit the lifecycle model to the shop as of the day; the nights after it score with that.
     Fit,
+    /// Drop what retention no longer keeps, and tidy the lake up.
+    Upkeep,
     /// Deliver an audience.
     Export(Box<Export>),
 }
@@ -90,6 +101,7 @@ impl Step {
         match self {
             Step::Snapshot => "snapshot",
             Step::Fit => "fit",
+            Step::Upkeep => "upkeep",
             Step::Export(_) => "export",
         }
     }
@@ -100,7 +112,7 @@ impl Step {
     /// `jobs.not_supported`.
     pub fn check_supported(&self) -> Result<()> {
         match self {
-            Step::Snapshot | Step::Fit => Ok(()),
+            Step::Snapshot | Step::Fit | Step::Upkeep => Ok(()),
             Step::Export(_) => Err(Error::definition("jobs.not_supported", "`export` steps are not supported yet")
                 .with_hint("take the step out of the job")),
         }
@@ -184,15 +196,71 @@ fn read(document: &Document, name: &str, project_zone: Zone) -> Job {
     let catch_up = read_catch_up(&mut top);
     let retries = top.integer("retries", 0..=100).and_then(|retries| u32::try_from(retries).ok()).unwrap_or(3);
     let timeout = top.parsed("timeout", parse_duration);
+    let max_catch_up_days =
+        top.integer("max_catch_up_days", 1..=3_660).and_then(|days| u32::try_from(days).ok()).unwrap_or(31);
+    let late_after = top.parsed("late_after", parse_duration);
+    let ready = Ready::read(top.section("ready"));
     let on_failure = top.parsed("on_failure", parse_webhook);
     let is_written = top.place_of("steps").is_some();
     let sections = top.sections("steps");
     if !is_written || top.is_empty_list("steps") {
         top.missing("steps", "say what to run: `[[steps]]`, then `run = \"snapshot\"`");
     }
-    let steps = sections.into_iter().filter_map(read_step).collect();
+    let (steps, needs) = read_steps(sections);
     top.finish();
-    Job { name: name.to_owned(), description, schedule, zone, catch_up, retries, timeout, on_failure, steps }
+    Job {
+        name: name.to_owned(),
+        description,
+        schedule,
+        zone,
+        catch_up,
+        max_catch_up_days,
+        retries,
+        timeout,
+        late_after,
+        ready,
+        on_failure,
+        steps,
+        needs,
+    }
+}
+
+/// The steps, and which of those before it each needs: all of them, unless its `needs` names some.
+fn read_steps(sections: Vec<Section<'_>>) -> (Vec<Step>, Vec<Vec<usize>>) {
+    let (mut steps, mut needs) = (Vec::new(), Vec::new());
+    let mut names: Vec<String> = Vec::new();
+    for mut section in sections {
+        let name = section.text("name");
+        let wanted = section.text_or_texts("needs");
+        let document = section.document();
+        let Some(step) = read_step(section) else { continue };
+        let own = name.as_ref().map_or_else(|| step.name().to_owned(), |name| name.value.clone());
+        let mut needed: Vec<usize> = (0..steps.len()).collect();
+        if let Some(wanted) = wanted {
+            needed.clear();
+            for word in wanted {
+                match names.iter().position(|name| *name == word.value) {
+                    Some(place) => needed.push(place),
+                    None => {
+                        let message = format!("no step before this one is named `{}`", word.value);
+                        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+                        let hint = (!known.is_empty()).then(|| suggest(&word.value, &known));
+                        document.fault(&word.at, "jobs.unknown_step", message, hint);
+                    }
+                }
+            }
+        }
+        if let Some(name) = &name
+            && names.contains(&own)
+        {
+            let message = format!("another step is named `{own}` already");
+            document.fault(&name.at, "jobs.step_twice", message, None);
+        }
+        names.push(own);
+        steps.push(step);
+        needs.push(needed);
+    }
+    (steps, needs)
 }
 
 fn read_catch_up(top: &mut Section<'_>) -> CatchUp {
@@ -222,14 +290,16 @@ fn parse_webhook(text: &str) -> Result<Url> {
 enum Run {
     Snapshot,
     Fit,
+    Upkeep,
     Export,
 }
 
 fn read_step(mut section: Section<'_>) -> Option<Step> {
     let is_written = section.place_of("run").is_some();
-    let run = section.choice("run", &[("snapshot", Run::Snapshot), ("fit", Run::Fit), ("export", Run::Export)]);
+    let known = [("snapshot", Run::Snapshot), ("fit", Run::Fit), ("upkeep", Run::Upkeep), ("export", Run::Export)];
+    let run = section.choice("run", &known);
     if !is_written {
-        section.missing("run", "write `run = \"snapshot\"`, `run = \"fit\"` or `run = \"export\"`");
+        section.missing("run", "write `run = \"snapshot\"`, `run = \"fit\"`, `run = \"upkeep\"` or `run = \"export\"`");
     }
     match run {
         Some(Run::Snapshot) => {
@@ -239,6 +309,10 @@ fn read_step(mut section: Section<'_>) -> Option<Step> {
         Some(Run::Fit) => {
             section.finish();
             Some(Step::Fit)
+        }
+        Some(Run::Upkeep) => {
+            section.finish();
+            Some(Step::Upkeep)
         }
         Some(Run::Export) => read_export(section).map(|export| Step::Export(Box::new(export))),
         // What else the step may hold is known only once it is known what it runs.
@@ -353,6 +427,26 @@ holdout = "10%"
     }
 
     #[test]
+    fn a_step_needs_all_before_it_or_those_that_it_names() {
+        let job = parse(
+            "max_catch_up_days = 7\nlate_after = \"3h\"\n[ready]\nmarker = \"landing/ready\"\nthen = \"run\"\n\
+             [[steps]]\nrun = \"snapshot\"\n[[steps]]\nname = \"model\"\nrun = \"fit\"\nneeds = [\"snapshot\"]\n\
+             [[steps]]\nrun = \"upkeep\"\nneeds = []\n[[steps]]\nrun = \"fit\"\n",
+        )
+        .unwrap();
+        assert_eq!(job.needs, [vec![], vec![0], vec![], vec![0, 1, 2]]);
+        assert_eq!((job.max_catch_up_days, job.late_after), (7, Some(Duration::from_secs(10_800))));
+        let ready = job.ready.unwrap();
+        assert_eq!((ready.marker.as_deref(), ready.then_run, ready.rows), (Some("landing/ready"), true, None));
+        let text = "[[steps]]\nrun = \"fit\"\nneeds = [\"snapshot\"]\n[[steps]]\nname = \"fit\"\nrun = \"fit\"\nneeds = [\"fti\"]";
+        insta::assert_snapshot!(faults(text), @r"
+        3:10: no step before this one is named `snapshot`
+        5:8: another step is named `fit` already
+        7:10: no step before this one is named `fti` (did you mean `fit`?)
+        ");
+    }
+
+    #[test]
     fn catch_up_is_a_word_or_a_switch() {
         for (written, meant) in [("true", CatchUp::All), ("false", CatchUp::None), ("\"none\"", CatchUp::None)] {
             let job = parse(&format!("catch_up = {written}\n[[steps]]\nrun = \"snapshot\"")).unwrap();
@@ -395,12 +489,12 @@ fromat = "email"
         7:11: `soon` is not a duration (write a number and a unit of `s`, `m`, `h` or `d`: `2h`, `90m` or `1h30m`)
         8:14: a webhook is an `https://` URL (write `on_failure = "https://example.com/hook"`)
         11:7: `snapshoot` is not one that `steps.run` knows (did you mean `snapshot`?)
-        15:1: unknown key `segment` in `[steps]` (known here: `run`)
+        15:1: unknown key `segment` in `[steps]` (known here: `name`, `needs`, `run`)
         17:1: `steps.format` is missing (an export needs `format` and `to`)
         17:1: `steps.to` is missing (an export needs `format` and `to`)
         20:9: an export has a `segment` or a `query`, not both
         21:1: unknown key `fromat` in `[steps]` (did you mean `format`?)
-        23:1: `steps.run` is missing (write `run = "snapshot"`, `run = "fit"` or `run = "export"`)
+        23:1: `steps.run` is missing (write `run = "snapshot"`, `run = "fit"`, `run = "upkeep"` or `run = "export"`)
         "#);
     }
 

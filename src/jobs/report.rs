@@ -17,6 +17,25 @@ pub enum RunStatus {
     Superseded,
     /// It failed.
     Failed,
+    /// It was missed and is not run any more.
+    Skipped,
+    /// Whoever ran it died.
+    Abandoned,
+}
+
+impl RunStatus {
+    /// The word of `job_runs` and of reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Unchanged => "unchanged",
+            RunStatus::Held => "held",
+            RunStatus::Superseded => "superseded",
+            RunStatus::Failed => "failed",
+            RunStatus::Skipped => "skipped",
+            RunStatus::Abandoned => "abandoned",
+        }
+    }
 }
 
 /// What one run for one as-of date did. The field names are those of `alluvial run --format json`.
@@ -52,6 +71,29 @@ pub struct RunReport {
     pub steps: Vec<StepReport>,
     /// What someone should look at.
     pub warnings: Vec<String>,
+}
+
+impl RunReport {
+    /// The report of a run that has done nothing yet.
+    pub fn nothing(job: &str, as_of: NaiveDate, run_id: &str, status: RunStatus) -> Self {
+        Self {
+            as_of,
+            run_id: run_id.to_owned(),
+            job: job.to_owned(),
+            status,
+            previous_as_of: None,
+            as_known: None,
+            tables: Vec::new(),
+            rejects: Vec::new(),
+            left_out: Vec::new(),
+            customers: 0,
+            stages: Vec::new(),
+            model: None,
+            segments: Vec::new(),
+            steps: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Rows of one landed table that a run read.

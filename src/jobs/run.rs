@@ -1,28 +1,48 @@
 //! Running a job for one day, and the record of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, NaiveDate, Utc};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
 
 use super::definition::{Job, Step};
 use super::meter::{Running, StepMeter, Watcher};
+use super::record::Record;
 use super::report::{
     LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows,
 };
 use crate::calendar::Clock;
 use crate::error::{Error, Kind, Result};
-use crate::lake::parts::{self, Partition};
-use crate::lake::table::{Commit, Fence, Table};
-use crate::schema::landed::instant_type;
-use crate::schema::published;
 use crate::snapshot::day::{self, Published, Run, Steps, Summary};
+use crate::snapshot::held;
 use crate::snapshot::model::{self, Fitted};
 use crate::snapshot::setup::Project;
+use crate::snapshot::upkeep;
+
+/// What is asked of a run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The day.
+    pub as_of: NaiveDate,
+    /// Whether a published day is computed again though nothing has changed.
+    pub force: bool,
+    /// The run's id, from [`run_id`].
+    pub run_id: String,
+    /// Why the input is not what was waited for, if it is not.
+    pub partial: Option<String>,
+}
+
+/// How a run ended: what it did, as far as it came, and why not further.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it did.
+    pub report: RunReport,
+    /// Why it failed.
+    pub error: Option<Error>,
+    /// Why the day is held.
+    pub reasons: Vec<String>,
+    /// What moved so much that a person should look.
+    pub unusual: Vec<String>,
+}
 
 /// Runs a job for one as-of date and records the run in `job_runs`.
 ///
@@ -31,53 +51,70 @@ use crate::snapshot::setup::Project;
 pub async fn run(
     project: &Project,
     job: &Job,
-    as_of: NaiveDate,
-    force: bool,
+    request: &Request,
     clock: Clock,
     watcher: &dyn Watcher,
 ) -> Result<RunReport> {
+    let ended = Box::pin(ended(project, job, request, clock, watcher)).await;
+    ended.error.map_or(Ok(ended.report), Err)
+}
+
+/// Runs a job for one as-of date, records the run, and says how it ended.
+pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock, watcher: &dyn Watcher) -> Ended {
     let started = clock.now();
-    let run = Run { id: run_id(started), as_of, at: started, force };
+    let run = Run { id: request.run_id.clone(), as_of: request.as_of, at: started, force: request.force };
     let mut metered = Metered { meter: StepMeter::new(watcher), running: None, rows: None, attempt: None };
-    let outcome = Box::pin(steps(project, job, &run, &mut metered)).await;
+    let (done, mut error) = Box::pin(steps(project, job, &run, &mut metered)).await;
     metered.close();
     let attempt = metered.attempt;
     let steps = metered.meter.into_steps();
-    match outcome {
-        Ok(done) => {
-            let mut report = match &done.day {
-                Some(Published::Now(summary)) => report(job, &run, RunStatus::Succeeded, Some(summary), steps),
-                Some(Published::Unchanged(day)) => {
-                    let mut report = report(job, &run, RunStatus::Unchanged, None, steps);
-                    if done.fitted.is_none() {
-                        report.run_id.clone_from(&day.run_id);
-                    }
-                    report.previous_as_of = day.previous_as_of;
-                    report.as_known = day.as_known;
-                    report.customers = day.row_counts.get("customer_profile").copied().unwrap_or(0);
-                    report
-                }
-                None => report(job, &run, RunStatus::Succeeded, None, steps),
-            };
-            tell_of_fit(&mut report, done.fitted.as_ref());
-            // A day that is left as it is leaves no record, unless something else was done.
-            if report.status == RunStatus::Succeeded || done.fitted.is_some() {
-                let record = Record { report: &report, attempt, started, finished: clock.now(), error: None };
-                Box::pin(record.keep(project)).await?;
-            }
-            Ok(report)
+    let mut reasons = Vec::new();
+    let mut unusual = Vec::new();
+    let mut report = match &done.day {
+        Some(Published::Now(summary)) => {
+            unusual.clone_from(&summary.unusual);
+            report(job, &run, RunStatus::Succeeded, Some(summary), steps)
         }
-        Err(error) => {
-            let status = if error.kind() == Kind::Superseded { RunStatus::Superseded } else { RunStatus::Failed };
-            let report = report(job, &run, status, None, steps);
-            let record = Record { report: &report, attempt, started, finished: clock.now(), error: Some(&error) };
-            // A lake that refuses the record has most likely refused the run: that is the failure to tell.
-            if let Err(unkept) = Box::pin(record.keep(project)).await {
-                tracing::warn!(code = unkept.code(), "the failed run could not be recorded");
+        Some(Published::Held(summary, why)) => {
+            reasons.clone_from(why);
+            report(job, &run, RunStatus::Held, Some(summary), steps)
+        }
+        Some(Published::Unchanged(day)) => {
+            let mut report = report(job, &run, RunStatus::Unchanged, None, steps);
+            if !done.worked {
+                report.run_id.clone_from(&day.run_id);
             }
-            Err(error)
+            report.previous_as_of = day.previous_as_of;
+            report.as_known = day.as_known;
+            report.customers = day.row_counts.get("customer_profile").copied().unwrap_or(0);
+            report
+        }
+        None => report(job, &run, RunStatus::Succeeded, None, steps),
+    };
+    tell_of_fit(&mut report, done.fitted.as_ref());
+    report.warnings.extend(done.told);
+    report.warnings.extend(reasons.iter().map(|reason| format!("held: {reason}")));
+    if let Some(partial) = &request.partial {
+        report.warnings.push(format!("the day was begun although its input is not complete: {partial}"));
+    }
+    if let Some(error) = &error {
+        report.run_id.clone_from(&run.id);
+        report.status = if error.kind() == Kind::Superseded { RunStatus::Superseded } else { RunStatus::Failed };
+    }
+    // A day that is left as it is leaves no record, unless something else was done; a held one is not settled yet.
+    let quiet = report.status == RunStatus::Unchanged && !done.worked;
+    if !quiet {
+        let record =
+            Record { report: &report, attempt, started, finished: clock.now(), error: error.as_ref(), note: None };
+        if let Err(unkept) = Box::pin(record.keep_all(project)).await {
+            match &error {
+                None => error = Some(unkept),
+                // A lake that refuses the record has most likely refused the run: that is the failure to tell.
+                Some(_) => tracing::warn!(code = unkept.code(), "the failed run could not be recorded"),
+            }
         }
     }
+    Ended { report, error, reasons, unusual }
 }
 
 /// Fits a lifecycle model as of a day and keeps it, without a job and without a record of a run.
@@ -94,7 +131,7 @@ pub async fn fit_now(project: &Project, as_of: NaiveDate, clock: Clock, watcher:
 }
 
 /// Ids that sort by time: runs of one process are told apart, and so are those of two machines.
-fn run_id(at: DateTime<Utc>) -> String {
+pub fn run_id(at: DateTime<Utc>) -> String {
     let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
     let stamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, at.timestamp_subsec_nanos());
     uuid::Uuid::new_v7(stamp).simple().to_string()
@@ -105,21 +142,72 @@ fn run_id(at: DateTime<Utc>) -> String {
 struct Finished {
     day: Option<Published>,
     fitted: Option<Fitted>,
+    /// Whether a step did something besides publishing the day.
+    worked: bool,
+    /// What steps have to say.
+    told: Vec<String>,
 }
 
-async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_>) -> Result<Finished> {
-    for step in &job.steps {
-        step.check_supported()?;
-    }
+/// Runs the steps in their order. One that fails keeps those from running that need it, and no others; the first failure
+/// is the run's.
+async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_>) -> (Finished, Option<Error>) {
     let mut done = Finished::default();
-    for step in &job.steps {
-        match step {
-            Step::Snapshot => done.day = Some(Box::pin(day::publish(project, run, metered)).await?),
-            Step::Fit => done.fitted = Some(Box::pin(model::fit_day(project, run, metered)).await?),
-            Step::Export(_) => {}
+    if let Some(error) = job.steps.iter().find_map(|step| step.check_supported().err()) {
+        return (done, Some(error));
+    }
+    let mut failed = None;
+    let mut complete = vec![false; job.steps.len()];
+    for (place, step) in job.steps.iter().enumerate() {
+        let needs = job.needs.get(place).map(Vec::as_slice).unwrap_or_default();
+        if needs.iter().any(|needed| !complete.get(*needed).is_some_and(|complete| *complete)) {
+            continue;
+        }
+        match Box::pin(one_step(project, step, run, &mut done, metered)).await {
+            Ok(went_on) => {
+                if let Some(complete) = complete.get_mut(place) {
+                    *complete = went_on;
+                }
+            }
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
         }
     }
-    Ok(done)
+    (done, failed)
+}
+
+/// Runs one step; false where what needs it has to wait.
+async fn one_step(
+    project: &Project,
+    step: &Step,
+    run: &Run,
+    done: &mut Finished,
+    metered: &mut Metered<'_>,
+) -> Result<bool> {
+    match step {
+        Step::Snapshot => {
+            let day = Box::pin(day::publish(project, run, metered)).await?;
+            if !matches!(day, Published::Unchanged(_)) {
+                held::replaced(&project.lake, run.as_of, &run.id).await?;
+            }
+            let is_held = matches!(day, Published::Held(..));
+            done.day = Some(day);
+            return Ok(!is_held);
+        }
+        Step::Fit => {
+            done.fitted = Some(Box::pin(model::fit_day(project, run, metered)).await?);
+            done.worked = true;
+        }
+        Step::Upkeep => {
+            metered.begin("upkeep");
+            let kept = Box::pin(upkeep::run(project, run.at)).await?;
+            metered.rows(kept.objects());
+            done.told.extend(kept.warnings);
+            done.worked = true;
+        }
+        Step::Export(_) => {}
+    }
+    Ok(true)
 }
 
 /// Says in a report what its step `fit` made.
@@ -170,23 +258,8 @@ impl Steps for Metered<'_> {
 }
 
 fn report(job: &Job, run: &Run, status: RunStatus, summary: Option<&Summary>, steps: Vec<StepReport>) -> RunReport {
-    let mut report = RunReport {
-        as_of: run.as_of,
-        run_id: run.id.clone(),
-        job: job.name.clone(),
-        status,
-        previous_as_of: None,
-        as_known: None,
-        tables: Vec::new(),
-        rejects: Vec::new(),
-        left_out: Vec::new(),
-        customers: 0,
-        stages: Vec::new(),
-        model: None,
-        segments: Vec::new(),
-        steps,
-        warnings: Vec::new(),
-    };
+    let mut report = RunReport::nothing(&job.name, run.as_of, &run.id, status);
+    report.steps = steps;
     let Some(summary) = summary else { return report };
     report.previous_as_of = summary.previous;
     report.as_known = summary.as_known;
@@ -251,92 +324,4 @@ fn report(job: &Job, run: &Run, status: RunStatus, summary: Option<&Summary>, st
         ));
     }
     report
-}
-
-/// One row of `job_runs`.
-struct Record<'a> {
-    report: &'a RunReport,
-    /// None where the run failed before it began one.
-    attempt: Option<i64>,
-    started: DateTime<Utc>,
-    finished: DateTime<Utc>,
-    error: Option<&'a Error>,
-}
-
-impl Record<'_> {
-    async fn keep(&self, project: &Project) -> Result<()> {
-        let published = published::named("job_runs")
-            .ok_or_else(|| Error::internal("jobs.record", "the contract has no table `job_runs`"))?;
-        let lake = &project.lake;
-        let table = Box::pin(Table::open(lake, &published)).await?;
-        let batch = self.batch()?;
-        let schema = table.file_schema(&batch.schema())?;
-        let stream = RecordBatchStreamAdapter::new(batch.schema(), futures::stream::iter([Ok(batch)]).boxed());
-        let run_id = self.report.run_id.as_str();
-        let partition = Partition {
-            table: &published,
-            schema: Arc::clone(&schema),
-            as_of: self.report.as_of,
-            run_id,
-            file_rows: parts::FILE_ROWS,
-        };
-        let files = Box::pin(parts::write(lake, &partition, Box::pin(stream))).await?;
-        let commit = Commit {
-            days: &[self.report.as_of],
-            files: &files,
-            schema,
-            fence: Fence::of_run(run_id),
-            run_id,
-            definition_hash: "",
-            source: "",
-            at: self.finished,
-            strict: false,
-        };
-        Box::pin(table.commit(&commit)).await?;
-        Ok(())
-    }
-
-    fn batch(&self) -> Result<RecordBatch> {
-        let report = self.report;
-        let status = serde_json::to_value(report.status).ok().and_then(|status| status.as_str().map(str::to_owned));
-        let rows: BTreeMap<&str, u64> = report.tables.iter().map(|table| (table.table.as_str(), table.rows)).collect();
-        let mut left_out: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-        for left in &report.left_out {
-            left_out.entry(&left.table).or_default().insert(&left.reason, left.rows);
-        }
-        let json = |value: serde_json::Value| Some(value.to_string());
-        let last = report.steps.last().map(|step| step.step.clone());
-        let text = |value: Option<String>| Arc::new(StringArray::from(vec![value]));
-        let instant = |at: DateTime<Utc>| {
-            Arc::new(TimestampMicrosecondArray::from(vec![at.timestamp_micros()]).with_timezone("UTC"))
-        };
-        let field = |name: &str, kind: DataType| Field::new(name, kind, true);
-        let schema = Schema::new(vec![
-            field("run_id", DataType::Utf8),
-            field("job", DataType::Utf8),
-            field("attempt", DataType::Int64),
-            field("status", DataType::Utf8),
-            field("started_at", instant_type()),
-            field("finished_at", instant_type()),
-            field("step", DataType::Utf8),
-            field("rows", DataType::Utf8),
-            field("left_out", DataType::Utf8),
-            field("error", DataType::Utf8),
-        ]);
-        Ok(RecordBatch::try_new(
-            Arc::new(schema),
-            vec![
-                text(Some(report.run_id.clone())),
-                text(Some(report.job.clone())),
-                Arc::new(Int64Array::from(vec![self.attempt])),
-                text(status),
-                instant(self.started),
-                instant(self.finished),
-                text(last),
-                text(json(serde_json::json!(rows))),
-                text(json(serde_json::json!(left_out))),
-                text(self.error.map(|error| format!("{}: {error}", error.code()))),
-            ],
-        )?)
-    }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, TimeZone, Utc};
 
 use crate::calendar::Zone;
 use crate::diagnostic::nearest;
@@ -21,8 +21,14 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
-    /// One, or the two of which either is enough.
-    parts: Vec<cron::Schedule>,
+    /// The wall-clock times of a day that it names, in order.
+    times: Vec<NaiveTime>,
+    /// Bits of the days of the month, the months, and the days of the week from Sunday.
+    days: u32,
+    months: u32,
+    weekdays: u32,
+    /// Whether one of the two kinds of days is enough.
+    either: bool,
 }
 
 struct FieldRule {
@@ -74,30 +80,52 @@ impl Schedule {
         } else {
             vec![part(&list(days), &list(&weekdays))?]
         };
-        let schedule = Self { text: written.join(" "), parts };
+        let text = written.join(" ");
         // The calendar repeats after 400 years, but a leap day is at most eight years away.
         let start = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single().unwrap_or_default();
-        if !schedule.parts.iter().any(|part| part.after(&start).next().is_some()) {
-            let message = format!("`{}` names a day that never comes", schedule.text);
-            return Err(Error::definition("jobs.bad_schedule", message));
+        if !parts.iter().any(|part| part.after(&start).next().is_some()) {
+            return Err(Error::definition("jobs.bad_schedule", format!("`{text}` names a day that never comes")));
         }
-        Ok(schedule)
+        // In UTC the crate neither skips nor doubles a time. One day's times are every day's; which days those are is
+        // told from bits, since years of days are planned at once.
+        let of_a_day = format!("0 {} {} * * *", list(minutes), list(hours));
+        let every_day = cron::Schedule::from_str(&of_a_day).map_err(|error| {
+            Error::definition("jobs.bad_schedule", format!("`{text}` is not a schedule")).with_source(error)
+        })?;
+        let before = start - chrono::TimeDelta::seconds(1);
+        let first_day = start.date_naive();
+        let times = every_day.after(&before).take_while(|at| at.date_naive() == first_day).map(|at| at.time());
+        let bits = |values: &BTreeSet<u32>| values.iter().fold(0_u32, |bits, value| bits | (1 << value));
+        Ok(Self {
+            times: times.collect(),
+            days: bits(days),
+            months: bits(months),
+            weekdays: bits(&weekdays.iter().map(|weekday| weekday - 1).collect()),
+            either: by_day && by_weekday,
+            text,
+        })
+    }
+
+    /// Whether the schedule names a time on a date.
+    pub fn is_on(&self, date: NaiveDate) -> bool {
+        let is = |bits: u32, value: u32| bits & (1 << value) != 0;
+        let day = is(self.days, date.day());
+        let weekday = is(self.weekdays, date.weekday().num_days_from_sunday());
+        is(self.months, date.month()) && if self.either { day || weekday } else { day && weekday }
     }
 
     /// The wall-clock times that the schedule names on a date, in order.
     pub fn times_on(&self, date: NaiveDate) -> Vec<NaiveTime> {
-        // The crate skips and doubles times at daylight saving; in UTC there is none, so wall-clock times stay what
-        // they are.
-        let Some(start) = date.and_time(NaiveTime::MIN).and_utc().checked_sub_signed(chrono::TimeDelta::seconds(1))
-        else {
-            return Vec::new();
-        };
-        let times: BTreeSet<NaiveTime> = self
-            .parts
-            .iter()
-            .flat_map(|part| part.after(&start).take_while(|at| at.date_naive() == date).map(|at| at.time()))
-            .collect();
-        times.into_iter().collect()
+        if self.is_on(date) { self.times.clone() } else { Vec::new() }
+    }
+
+    /// The first and the last instant at which it ticks on a local date.
+    pub fn span_on(&self, date: NaiveDate, zone: Zone) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        if !self.is_on(date) {
+            return None;
+        }
+        let instant = |time: &NaiveTime| zone.instant(date.and_time(*time));
+        Some((instant(self.times.first()?), instant(self.times.last()?)))
     }
 
     /// The instants at which the schedule ticks on a local date. Two times that a daylight-saving gap moves to one
@@ -110,9 +138,12 @@ impl Schedule {
 
     /// The first tick after an instant, at most eight years ahead.
     pub fn next_after(&self, at: DateTime<Utc>, zone: Zone) -> Option<DateTime<Utc>> {
-        let mut date = zone.local_date(at);
-        for _ in 0..(8 * 366 + 1) {
-            if let Some(tick) = self.ticks_on(date, zone).into_iter().find(|tick| *tick > at) {
+        // A time of the day before that a gap moved past midnight is still to come.
+        let mut date = zone.local_date(at).pred_opt()?;
+        for _ in 0..(8 * 366 + 2) {
+            if self.is_on(date)
+                && let Some(tick) = self.ticks_on(date, zone).into_iter().find(|tick| *tick > at)
+            {
                 return Some(tick);
             }
             date = date.checked_add_days(Days::new(1))?;
@@ -228,6 +259,26 @@ mod tests {
         assert_eq!(ticks("30 2 * * *", "2026-03-29"), [Utc.with_ymd_and_hms(2026, 3, 29, 1, 0, 0).unwrap()]);
         assert_eq!(ticks("0,30 2 * * *", "2026-03-29").len(), 1);
         assert_eq!(ticks("30 2 * * *", "2026-10-25"), [Utc.with_ymd_and_hms(2026, 10, 25, 0, 30, 0).unwrap()]);
+    }
+
+    /// The crate's own reading, for schedules without two restricted days.
+    #[test]
+    fn days_and_times_are_those_of_the_crate() {
+        for (ours, theirs) in [
+            ("*/20 1-3 * * *", "0 */20 1-3 * * *"),
+            ("5 4 * * 1-5", "0 5 4 * * 2-6"),
+            ("0 0 31 * *", "0 0 0 31 * *"),
+            ("59 23 1-7 2,6 *", "0 59 23 1-7 2,6 *"),
+            ("7 0 29 2 *", "0 7 0 29 2 *"),
+        ] {
+            let (ours, theirs) = (Schedule::parse(ours).unwrap(), cron::Schedule::from_str(theirs).unwrap());
+            let from = Utc.with_ymd_and_hms(2023, 12, 31, 23, 59, 59).unwrap();
+            let to = Utc.with_ymd_and_hms(2028, 3, 1, 0, 0, 0).unwrap();
+            let listed: Vec<_> = theirs.after(&from).take_while(|at| *at < to).collect();
+            let days = (from.date_naive() + Days::new(1)).iter_days().take_while(|day| *day < to.date_naive());
+            let told: Vec<_> = days.flat_map(|day| ours.ticks_on(day, Zone::UTC)).collect();
+            assert_eq!(told, listed, "{}", ours.as_str());
+        }
     }
 
     #[test]

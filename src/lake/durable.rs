@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
@@ -165,6 +166,39 @@ impl Drop for Staged {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Removes the temporary files below a folder that were last written before `before`: what a killed writer left. The
+/// store hides them, so that nothing else ever finds them. Gives how many there were.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn sweep(folder: &FsPath, before: DateTime<Utc>) -> Result<u64> {
+    let mut swept = 0;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(failed("read the folder", folder, error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| failed("read the folder", folder, e))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(|e| failed("look at", &path, e))?;
+        if kind.is_dir() {
+            swept += sweep(&path, before)?;
+            continue;
+        }
+        let is_temporary = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.rsplit_once('#'))
+            .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let written = entry.metadata().and_then(|meta| meta.modified()).map(DateTime::<Utc>::from);
+        if is_temporary && written.is_ok_and(|written| written < before) && fs::remove_file(&path).is_ok() {
+            swept += 1;
+        }
+    }
+    Ok(swept)
 }
 
 #[async_trait]

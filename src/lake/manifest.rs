@@ -164,6 +164,16 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Keeps it over what is kept under its path: upkeep takes tables out of a day's manifest, and nothing else changes one.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn keep_again(&self, lake: &Lake) -> Result<()> {
+        let body = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::internal("lake.manifest", e.to_string()).with_source(e))?;
+        lake.put(&self.path(), body).await
+    }
+
     /// Reads every file of the day and compares size and CRC32C.
     ///
     /// # Errors

@@ -11,6 +11,8 @@
 mod actions;
 /// The Delta log, read through the lake's own store.
 mod log;
+/// Upkeep: dropped days, checkpoints, old logs.
+mod tidy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub(super) struct DefinitionBefore {
 }
 
 /// One table of a published day.
-fn table_of_day(project: &Project, name: &str, manifest: &Manifest) -> Result<Arc<DayTable>> {
+pub(super) fn table_of_day(project: &Project, name: &str, manifest: &Manifest) -> Result<Arc<DayTable>> {
     let table = published::named(name)
         .ok_or_else(|| Error::internal("snapshot.table", format!("the contract has no table `{name}`")))?;
     Ok(Arc::new(DayTable::over(&project.lake, &table, std::slice::from_ref(manifest))?))

@@ -11,6 +11,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use sha2::{Digest, Sha256};
 
 use super::compare::Comparison;
+use super::held::Held;
 use super::people::People;
 use super::rows::{self, Size};
 use super::segments::compute;
@@ -57,6 +58,8 @@ pub enum Published {
     Now(Box<Summary>),
     /// It was published before, from the same files and definitions and after the same day.
     Unchanged(Box<PublishedDay>),
+    /// It is computed and written, and waits for a person, for these reasons.
+    Held(Box<Summary>, Vec<String>),
 }
 
 /// What a day came to.
@@ -82,6 +85,10 @@ pub struct Summary {
     pub model: (String, Option<NaiveDate>),
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// What moved so much that a person should look, though it holds nothing.
+    pub unusual: Vec<String>,
+    /// Segments that moved by half without being edited.
+    pub moved: Vec<String>,
     /// Rows by published table.
     pub rows: BTreeMap<String, u64>,
 }
@@ -232,26 +239,9 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     writing.describe(&mut manifest)?;
     let definition_hash = hash_of(&manifest.definitions);
     let path = manifest.keep(lake).await?;
-    let table_versions = writing.commit(&definition_hash, &path).await?;
     let as_known = as_known(&profiled, &landed, run.as_of);
     let row_counts: BTreeMap<String, u64> =
         manifest.tables.iter().map(|(name, files)| (name.clone(), files.rows())).collect();
-    let day = PublishedDay {
-        as_of: run.as_of,
-        previous_as_of: previous,
-        run_id: run.id.clone(),
-        published_at: run.at,
-        as_known,
-        stale: false,
-        timezone: project.settings.project.zone.name().to_owned(),
-        manifest: path,
-        table_versions,
-        row_counts: row_counts.clone(),
-        definition_hash,
-    };
-    let stale: Vec<NaiveDate> =
-        snapshots.days().iter().map(|later| later.as_of).filter(|later| *later > run.as_of).collect();
-    writing.publish(&snapshots, &day, &manifest, &stale).await?;
 
     let mut warnings = landed.warnings.clone();
     warnings.extend(project.unfound(&landed));
@@ -269,19 +259,99 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     if profiled.buyers > 0 && history_days < 180 {
         warnings.push(format!("{history_days} days of history: stages are provisional below 180"));
     }
-    Ok(Published::Now(Box::new(Summary {
+    let relabelled = before.is_some() && !super::label::relabelled(&session, &people).await?.is_empty();
+    let mut verdict = super::guard::Verdict::default();
+    if let Some((_, before)) = &before {
+        let guarded = super::guard::Day {
+            project,
+            session: &session,
+            as_of: run.as_of,
+            before,
+            landed: &landed,
+            people: &people,
+            relabelled,
+        };
+        verdict = Box::pin(guarded.measured()).await?.verdict();
+        if let Some(exempt) = exempt(&snapshots, run.as_of, &manifest, before) {
+            warnings
+                .extend(verdict.holds.drain(..).map(|held| format!("{held}; {exempt}, so that the day is not held")));
+        }
+    }
+    let edited = |id: &str| edited(before.as_ref().map(|(_, manifest)| manifest), &manifest, id);
+    let moved = super::guard::moved(&compared.sizes, edited);
+    warnings.extend(verdict.unusual.iter().cloned());
+    warnings.extend(moved.iter().map(|(_, told)| told.clone()));
+    let mut summary = Summary {
         landed,
         profiled,
         stages,
         sizes: compared.sizes,
         previous,
         as_known,
-        stale,
+        stale: Vec::new(),
         history_days,
         model: (chosen.classifier.name, chosen.fitted_on),
         warnings,
-        rows: row_counts,
-    })))
+        unusual: verdict.unusual.into_iter().chain(moved.iter().map(|(_, told)| told.clone())).collect(),
+        moved: moved.into_iter().map(|(id, _)| id).collect(),
+        rows: row_counts.clone(),
+    };
+    if !verdict.holds.is_empty() {
+        let held = Held {
+            nonce: uuid::Uuid::now_v7().simple().to_string(),
+            as_of: run.as_of,
+            run_id: run.id.clone(),
+            at: run.at,
+            attempt: writing.attempt(),
+            reasons: verdict.holds.clone(),
+            manifest: path,
+            previous_as_of: previous,
+            as_known,
+            timezone: manifest.timezone.clone(),
+            definition_hash,
+            tables: writing.files()?,
+        };
+        held.keep(lake).await?;
+        return Ok(Published::Held(Box::new(summary), verdict.holds));
+    }
+
+    let table_versions = writing.commit(&definition_hash, &path).await?;
+    let day = PublishedDay {
+        as_of: run.as_of,
+        previous_as_of: previous,
+        run_id: run.id.clone(),
+        published_at: run.at,
+        as_known,
+        stale: false,
+        timezone: project.settings.project.zone.name().to_owned(),
+        manifest: path,
+        table_versions,
+        row_counts: row_counts.clone(),
+        definition_hash,
+    };
+    let stale: Vec<NaiveDate> =
+        snapshots.days().iter().map(|later| later.as_of).filter(|later| *later > run.as_of).collect();
+    writing.publish(&snapshots, &day, &manifest, &stale).await?;
+    summary.stale = stale;
+    Ok(Published::Now(Box::new(summary)))
+}
+
+/// Why a day is not held whatever it looks like: it is compared with a day of other settings, or it is published already.
+fn exempt(snapshots: &Snapshots, as_of: NaiveDate, manifest: &Manifest, before: &Manifest) -> Option<&'static str> {
+    let of_the_day = |manifest: &Manifest| {
+        let named = manifest.definitions.iter().filter(|(name, _)| !name.starts_with("segment/"));
+        named.map(|(name, hash)| (name.clone(), hash.clone())).collect::<Vec<_>>()
+    };
+    if snapshots.day(as_of).is_some() {
+        return Some("it is published already");
+    }
+    (of_the_day(manifest) != of_the_day(before)).then_some("settings have changed since the day before")
+}
+
+/// Whether a segment's definition is another one than on the day before.
+fn edited(before: Option<&Manifest>, manifest: &Manifest, id: &str) -> bool {
+    let name = format!("segment/{id}");
+    before.is_none_or(|before| before.definitions.get(&name) != manifest.definitions.get(&name))
 }
 
 /// Why a day has no customers: it is before the first of them, or they are all left out.

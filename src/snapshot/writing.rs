@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::execution::SendableRecordBatchStream;
 
+use super::held::Held;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Lake;
 use crate::lake::manifest::{Manifest, TableFiles};
@@ -45,6 +46,29 @@ impl<'a> Writing<'a> {
             tables.insert(published.name, (published, table));
         }
         Ok(Self { lake, run_id, as_of, at, attempt: attempt + 1, tables, written: Vec::new() })
+    }
+
+    /// Takes up a held day: its files are written, and its attempt is taken.
+    pub(super) async fn resume(lake: &'a Lake, held: &'a Held) -> Result<Self> {
+        let mut tables = BTreeMap::new();
+        let mut written = Vec::new();
+        for (name, files) in &held.tables {
+            let published = published::named(name)
+                .ok_or_else(|| Error::internal("snapshot.table", format!("the contract has no table `{name}`")))?;
+            let table = Box::pin(Table::open(lake, &published)).await?;
+            written.push(Written { table: published.name, files: files.files.clone(), schema: files.schema()? });
+            tables.insert(published.name, (published, table));
+        }
+        let Held { run_id, as_of, at, attempt, .. } = held;
+        Ok(Self { lake, run_id, as_of: *as_of, at: *at, attempt: *attempt, tables, written })
+    }
+
+    /// Every table's files, for the record of a held day.
+    pub(super) fn files(&self) -> Result<Vec<(String, TableFiles)>> {
+        let files = |written: &Written| {
+            Ok((written.table.to_owned(), TableFiles::new(written.files.clone(), &written.schema)?))
+        };
+        self.written.iter().map(files).collect()
     }
 
     /// The number of this attempt at the day.

@@ -114,6 +114,7 @@ fn init_writes_a_project() {
     alluvial.toml                                  written
     jobs/nightly.toml                              written
     jobs/weekly.toml                               written
+    jobs/upkeep.toml                               written
     .gitignore                                     written
     sql/segments/abandoned-carts.toml              written
     sql/segments/active-email-subscribers.toml     written
@@ -157,6 +158,7 @@ fn init_never_overwrites() {
       {"file": "alluvial.toml", "result": "kept as it is"},
       {"file": "jobs/nightly.toml", "result": "written"},
       {"file": "jobs/weekly.toml", "result": "written"},
+      {"file": "jobs/upkeep.toml", "result": "written"},
       {"file": ".gitignore", "result": "written"},
       {"file": "sql/segments/abandoned-carts.toml", "result": "written"},
       {"file": "sql/segments/active-email-subscribers.toml", "result": "written"},

@@ -39,6 +39,8 @@ mod profile;
 mod random;
 /// Other readers of what a night published.
 mod readers;
+/// Nights that run themselves.
+mod scheduler;
 /// Faults of a project's files, as people see them.
 mod settings;
 /// Tiny shops from rows that are written as text.

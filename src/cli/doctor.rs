@@ -1,0 +1,226 @@
+//! `alluvial doctor`.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Outcome;
+use super::opened::Call;
+use super::output::{List, Output};
+use super::rows::{Cell, Rows};
+use crate::cli::jobs::instant;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::jobs::definition::{self, Job};
+use crate::jobs::lease;
+use crate::lake::Lake;
+use crate::lake::snapshots::Snapshots;
+use crate::lake::table::Table;
+use crate::schema::published;
+use crate::snapshot::{held, upkeep};
+
+/// How many ticks are told.
+const TICKS: usize = 10;
+
+/// What `alluvial doctor` takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Read every file of every published day, not of the newest only
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Examines the store, the tables, the newest day's files, what lies about, and says when the jobs tick next.
+///
+/// # Errors
+/// Settings that are wrong; what is found out of order is a finding, and the outcome is faulty.
+pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<Outcome> {
+    call.run(output, async |settings, output| {
+        let now = call.environment.clock()?.now();
+        let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
+        let mut examined = Examined { rows: Rows::new(&["check", "finding", "said", "help"]), faulty: false };
+        examined.note("store", Box::pin(lake.probe()).await, &format!("{} keeps its word", lake.place()));
+        examined.fact(
+            "time zones",
+            &format!("data of {}; the shop is in {}", chrono_tz::IANA_TZDB_VERSION, settings.project.zone),
+        );
+        Box::pin(examined.tables(&lake)).await;
+        Box::pin(examined.days(&lake, args.all, now)).await;
+        examined.state(&lake, now).await;
+        examined.place(&lake);
+        let ticks = ticks(&settings, now, &mut examined)?;
+        let outcome = if examined.faulty { Outcome::Faulty } else { Outcome::Done };
+        let lists = vec![
+            List { key: "checks", heading: "what was looked at".to_owned(), rows: examined.rows },
+            List { key: "ticks", heading: format!("the next {TICKS} ticks"), rows: ticks },
+        ];
+        output.lists(&[], lists)?;
+        Ok(outcome)
+    })
+}
+
+struct Examined {
+    rows: Rows,
+    faulty: bool,
+}
+
+impl Examined {
+    fn row(&mut self, check: &str, finding: &str, said: &str, help: Option<&str>) {
+        self.rows.push(vec![Cell::text(check), Cell::text(finding), Cell::text(said), Cell::maybe(help, Cell::text)]);
+    }
+
+    fn fact(&mut self, check: &str, said: &str) {
+        self.row(check, "ok", said, None);
+    }
+
+    fn look(&mut self, check: &str, said: &str, help: &str) {
+        self.row(check, "look", said, Some(help));
+    }
+
+    fn fault(&mut self, check: &str, error: &Error) {
+        self.faulty = true;
+        self.row(check, "fault", &format!("{}: {error}", error.code()), error.hint());
+    }
+
+    fn note(&mut self, check: &str, found: Result<()>, well: &str) {
+        match found {
+            Ok(()) => self.fact(check, well),
+            Err(error) => self.fault(check, &error),
+        }
+    }
+
+    /// Every table opens, and its newest commit is whole.
+    async fn tables(&mut self, lake: &Lake) {
+        let mut opened = 0;
+        for table in published::tables() {
+            match Box::pin(Table::open(lake, &table)).await {
+                Ok(table) => opened += usize::from(table.version().is_some()),
+                Err(error) => self.fault(&format!("table {}", table.name), &error),
+            }
+        }
+        self.fact("tables", &format!("{opened} are there and open at their newest commit"));
+    }
+
+    /// The files of published days are as they were written; what nothing names.
+    async fn days(&mut self, lake: &Lake, all: bool, now: DateTime<Utc>) {
+        let snapshots = match Box::pin(Snapshots::read(lake)).await {
+            Ok(snapshots) => snapshots,
+            Err(error) => return self.fault("published days", &error),
+        };
+        let Some(newest) = snapshots.latest() else {
+            return self.look("published days", "none yet", "publish one with `alluvial run nightly`");
+        };
+        let days: Vec<_> = snapshots.days().iter().filter(|day| all || day.as_of == newest.as_of).collect();
+        for day in &days {
+            let verified = match Box::pin(snapshots.manifest(day)).await {
+                // Contacts and facts are those of the newest day only.
+                Ok(mut manifest) => {
+                    let is_newest = day.as_of == newest.as_of;
+                    manifest
+                        .tables
+                        .retain(|name, _| is_newest || published::named(name).is_some_and(|table| table.by_day()));
+                    Box::pin(manifest.verify(lake)).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = verified {
+                self.fault(&format!("files of {}", day.as_of), &error);
+            }
+        }
+        let stale = snapshots.days().iter().filter(|day| day.stale).count();
+        self.fact(
+            "published days",
+            &format!(
+                "{}, the newest is {}; {} were read and compared with their checksums",
+                snapshots.days().len(),
+                newest.as_of,
+                days.len()
+            ),
+        );
+        if stale > 0 {
+            self.look(
+                "stale days",
+                &format!("{stale} compare with an older day before them"),
+                "run them again, the oldest first",
+            );
+        }
+        match Box::pin(upkeep::orphans(lake, &snapshots, now)).await {
+            Ok(orphans) if orphans.is_empty() => self.fact("files that nothing names", "none"),
+            Ok(orphans) => {
+                let bytes: u64 = orphans.iter().map(|object| object.size).sum();
+                self.look(
+                    "files that nothing names",
+                    &format!("{} with {bytes} bytes", orphans.len()),
+                    "`alluvial vacuum` removes them",
+                );
+            }
+            Err(error) => self.fault("files that nothing names", &error),
+        }
+    }
+
+    /// What waits for a person, and who leads.
+    async fn state(&mut self, lake: &Lake, now: DateTime<Utc>) {
+        match held::waiting(lake).await {
+            Ok(held) if held.is_empty() => self.fact("held days", "none"),
+            Ok(held) => {
+                let days: Vec<String> = held.iter().map(|held| held.as_of.to_string()).collect();
+                self.look("held days", &days.join(", "), "`alluvial publish` says why, `--accept DAY` publishes one");
+            }
+            Err(error) => self.fault("held days", &error),
+        }
+        match lease::last_beat(lake).await {
+            Ok(None) => self.look(
+                "scheduler",
+                "none has ever led",
+                "run `alluvial scheduler`, or `alluvial run` from a scheduler of yours",
+            ),
+            // Told by the store's clock and this machine's: good enough to say, never to decide.
+            Ok(Some(at)) if now - at < TimeDelta::minutes(2) => self.fact("scheduler", "one leads"),
+            Ok(Some(at)) => self.look(
+                "scheduler",
+                &format!("the last sign of one is of {}", at.to_rfc3339()),
+                "start `alluvial scheduler` where it should run",
+            ),
+            Err(error) => self.fault("scheduler", &error),
+        }
+    }
+
+    /// What the kind of store asks for.
+    fn place(&mut self, lake: &Lake) {
+        if lake.url().scheme() == "file" {
+            return self.fact("temporary files", "`alluvial vacuum` sweeps what killed writers leave in a folder");
+        }
+        self.look(
+            "lifecycle rules",
+            "uploads that were begun and never completed are invisible, and are paid for",
+            "give the bucket a rule that aborts incomplete multipart uploads after 7 days, and none that expires objects",
+        );
+    }
+}
+
+/// The next ticks of all jobs, the soonest first.
+fn ticks(settings: &Settings, now: DateTime<Utc>, examined: &mut Examined) -> Result<Rows> {
+    let mut ticks = Vec::new();
+    for name in definition::names(&settings.root)? {
+        let job = match Job::load(settings, &name) {
+            Ok(job) => job,
+            Err(error) => {
+                examined.fault(&format!("job {name}"), &error);
+                continue;
+            }
+        };
+        let mut at = now;
+        for _ in 0..TICKS {
+            let Some(tick) = job.schedule.as_ref().and_then(|schedule| schedule.next_after(at, job.zone)) else {
+                break;
+            };
+            ticks.push((tick, name.clone()));
+            at = tick;
+        }
+    }
+    ticks.sort();
+    let mut rows = Rows::new(&["at", "job", "as_of"]);
+    for (tick, job) in ticks.into_iter().take(TICKS) {
+        let day = settings.project.zone.local_date(tick).pred_opt();
+        rows.push(vec![instant(tick), Cell::Text(job), Cell::maybe(day, |day| Cell::text(day.to_string()))]);
+    }
+    Ok(rows)
+}
