@@ -33,5 +33,7 @@ pub(crate) mod simulation;
 pub mod state;
 /// What a scheduler knows of time and chance.
 pub mod time;
+/// Upkeep of tables and state.
+pub mod upkeep;
 /// Alerts, delivered.
 pub mod webhook;

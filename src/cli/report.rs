@@ -4,7 +4,7 @@ use super::Outcome;
 use super::output::{Format, Output};
 use super::rows::{Cell, Rows};
 use crate::error::{Error, Result};
-use crate::jobs::report::{ModelReport, RunReport, RunStatus};
+use crate::jobs::report::{ModelReport, RunReport, RunStatus, StepReport};
 
 /// Prints the report of one run; the outcome is faulty where the day is not published.
 ///
@@ -142,8 +142,13 @@ fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
     }
     part(sizes, output)?;
 
+    part(steps(&report.steps), output)
+}
+
+/// The steps of a run, with what each took.
+pub(super) fn steps(of: &[StepReport]) -> Rows {
     let mut steps = Rows::new(&["step", "#seconds", "#peak MB", "#rows"]);
-    for step in &report.steps {
+    for step in of {
         steps.push(vec![
             Cell::text(&step.step),
             Cell::Text(format!("{:.2}", step.seconds)),
@@ -151,7 +156,7 @@ fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
             Cell::maybe(step.rows, Cell::count),
         ]);
     }
-    part(steps, output)
+    steps
 }
 
 /// A model in a few words.

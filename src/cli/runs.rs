@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Outcome;
 use super::opened::{Call, Opened};
 use super::output::{Format, List, Output};
+use super::report::steps;
 use super::rows::{Cell, Rows};
 use crate::cli::jobs::instant;
 use crate::error::{Error, Result};
@@ -118,15 +119,7 @@ async fn show(opened: &Opened, id: &str, output: &mut Output<'_>) -> Result<Outc
     for warning in &report.warnings {
         fact("warning", Cell::text(warning));
     }
-    let mut steps = Rows::new(&["step", "#seconds", "#peak MB", "#rows"]);
-    for step in &report.steps {
-        steps.push(vec![
-            Cell::text(&step.step),
-            Cell::Text(format!("{:.2}", step.seconds)),
-            Cell::maybe(step.peak_rss_mb, Cell::count),
-            Cell::maybe(step.rows, Cell::count),
-        ]);
-    }
+    let steps = steps(&report.steps);
     let mut inputs = Rows::new(&["table", "file", "#bytes", "e_tag"]);
     for (table, files) in manifest.iter().flat_map(|manifest| &manifest.inputs) {
         for file in files {

@@ -5,7 +5,7 @@ use super::opened::{Call, Opened};
 use super::output::Output;
 use super::rows::{Cell, Rows};
 use crate::error::Result;
-use crate::snapshot::upkeep;
+use crate::jobs::upkeep;
 
 /// What `alluvial vacuum` takes.
 #[derive(Debug, Clone, clap::Args)]

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 const PENDING: &str = "state/alerts/pending";
-const SENT: &str = "state/alerts/sent";
+pub(super) const SENT: &str = "state/alerts/sent";
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

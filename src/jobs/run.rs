@@ -10,13 +10,13 @@ use super::record::Record;
 use super::report::{
     LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows,
 };
+use super::upkeep;
 use crate::calendar::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::snapshot::day::{self, Published, Run, Steps, Summary};
 use crate::snapshot::held;
 use crate::snapshot::model::{self, Fitted};
 use crate::snapshot::setup::Project;
-use crate::snapshot::upkeep;
 
 /// What is asked of a run.
 #[derive(Debug, Clone)]

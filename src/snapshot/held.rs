@@ -15,7 +15,8 @@ use crate::lake::Lake;
 use crate::lake::manifest::{Manifest, TableFiles, verify_file};
 use crate::lake::snapshots::{PublishedDay, Snapshots};
 
-const FOLDER: &str = "state/held";
+/// Where the records of held days are, below the lake's root.
+pub const FOLDER: &str = "state/held";
 
 /// A held day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

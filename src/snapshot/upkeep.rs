@@ -1,4 +1,4 @@
-//! Upkeep: what retention no longer keeps, files that nobody names, checkpoints, and what died on the way.
+//! Upkeep of the tables: what retention no longer keeps, files that nobody names, checkpoints, and what died on the way.
 //!
 //! A day's table is dropped in three steps: from the day's manifest, so that no reader of ours asks for it; from the Delta
 //! table; and, a day later at the earliest, its files. A file is swept if no manifest that counts, no held day and no
@@ -38,7 +38,7 @@ pub struct Done {
     pub checkpoints: u64,
     /// Files of Delta logs that were removed.
     pub logs: u64,
-    /// Objects of the state that were removed.
+    /// Objects of the state that were removed; those are the jobs' (`jobs::upkeep`).
     pub state: u64,
     /// What a person should know.
     pub warnings: Vec<String>,
@@ -92,7 +92,6 @@ pub async fn run(project: &Project, at: DateTime<Utc>) -> Result<Done> {
         done.checkpoints += u64::from(checkpointed);
         done.logs += logs;
     }
-    sweep_state(lake, at, &mut done).await?;
     if let Ok(folder) = lake.url().to_file_path()
         && lake.url().scheme() == "file"
     {
@@ -178,51 +177,6 @@ async fn sweep_files(lake: &Lake, snapshots: &Snapshots, at: DateTime<Utc>, done
         lake.delete(&object.path).await?;
         done.files += 1;
         done.bytes += object.size;
-    }
-    Ok(())
-}
-
-/// What the state keeps, and for how many days.
-const STATE: [(&str, i64); 5] =
-    [("state/probe", 1), ("state/alerts/sent", 90), ("state/runs", 400), ("state/held", 400), ("state/jobs", 400)];
-
-async fn sweep_state(lake: &Lake, at: DateTime<Utc>, done: &mut Done) -> Result<()> {
-    let waiting: BTreeSet<String> = held::waiting(lake).await?.into_iter().map(|held| held.run_id).collect();
-    for (folder, days) in STATE {
-        let oldest = at - TimeDelta::days(days);
-        let mut closed: BTreeMap<String, NaiveDate> = BTreeMap::new();
-        for object in lake.list(folder).await? {
-            let parts: Vec<&str> = object.path.split('/').collect();
-            if object.modified >= oldest || waiting.iter().any(|run| object.path.contains(run.as_str())) {
-                continue;
-            }
-            // Of a job only its days go: once they are closed as a whole, which is done below, and next time.
-            if folder == "state/jobs" {
-                let day = parts.get(4).and_then(|day| day.parse::<NaiveDate>().ok());
-                if let (Some(job), Some(&"days"), Some(day)) = (parts.get(2), parts.get(3), day) {
-                    let newest = closed.entry((*job).to_owned()).or_insert(day);
-                    *newest = day.max(*newest);
-                }
-                continue;
-            }
-            lake.delete(&object.path).await?;
-            done.state += 1;
-        }
-        for (job, last) in closed {
-            let through = format!("state/jobs/{job}/closed/0001-01-01_{last}.json");
-            let body = serde_json::json!({
-                "nonce": uuid::Uuid::now_v7().simple().to_string(), "run_id": "", "status": "skipped", "at": at,
-                "error": null, "not_before": null,
-            });
-            lake.put_new(&through, body.to_string()).await?;
-            for object in lake.list(&format!("state/jobs/{job}/days")).await? {
-                let day = object.path.split('/').nth(4).and_then(|day| day.parse::<NaiveDate>().ok());
-                if day.is_some_and(|day| day <= last) {
-                    lake.delete(&object.path).await?;
-                    done.state += 1;
-                }
-            }
-        }
     }
     Ok(())
 }

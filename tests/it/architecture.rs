@@ -1,4 +1,5 @@
-//! A module uses only modules that stand above it in `src/lib.rs`, and no file is too long to be read.
+//! A module uses only modules that stand above it in `src/lib.rs`, no file is too long to be read, and the top level is
+//! what it should be.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -159,6 +160,31 @@ fn no_file_is_too_long() {
         }
     }
     assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+/// What may be seen when the project's folder is opened; the last line is what working in it leaves there.
+const TOP: [&str; 14] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "alluvial.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "src",
+    "jobs",
+    "sql",
+    "data",
+    "tests",
+    "target",
+    "lake",
+    "proptest-regressions",
+];
+
+#[test]
+fn nothing_else_stands_at_the_top() {
+    let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let others: Vec<String> = names.filter(|name| !name.starts_with('.') && !TOP.contains(&name.as_str())).collect();
+    assert_eq!(others, [""; 0], "the top level is Cargo's files, src, jobs, sql, data, tests and the three texts");
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn several_schedulers_publish_every_day_once() {
 
 /// The long form: `cargo test --lib ten_thousand_worlds -- --ignored`.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "the long form of the test above: takes minutes, and is run by hand"]
 fn ten_thousand_worlds() {
     many_worlds(0..10_000);
 }
