@@ -38,6 +38,10 @@ pub mod run;
 pub mod segment;
 /// `alluvial segments`.
 pub mod segments;
+/// `alluvial serve`.
+pub mod serve;
+/// `alluvial user`.
+pub mod user;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -104,6 +108,8 @@ fn dispatch(
         Command::Attributes(args) => attributes::execute(&args, &call, output),
         Command::Lifecycle(args) => lifecycle::execute(&args, &call, output),
         Command::Query(args) => query::execute(&args, &call, output),
+        Command::Serve(args) => serve::execute(&args, &call, output),
+        Command::User(args) => user::execute(&args, &call, output),
     }
 }
 

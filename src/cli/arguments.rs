@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{attributes, check, demo, init, land, lifecycle, query, run, segment, segments};
+use super::{attributes, check, demo, init, land, lifecycle, query, run, segment, segments, serve, user};
 use crate::calendar::parse_date;
 
 /// Turns a shop's orders and behaviour into segments and lifecycle stages, every night
@@ -70,6 +70,10 @@ pub enum Command {
     Lifecycle(lifecycle::Args),
     /// Answer SQL over the published tables, and over the landed ones as `landed.<table>`
     Query(query::Args),
+    /// Let BI tools read the published tables: Postgres wire, Flight SQL, /metrics
+    Serve(serve::Args),
+    /// Who may connect to `alluvial serve`
+    User(user::Args),
 }
 
 /// Reads an as-of date for clap, which prints one line.

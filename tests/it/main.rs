@@ -39,6 +39,16 @@ mod profile;
 mod random;
 /// Other readers of what a night published.
 mod readers;
+/// `alluvial serve` through real clients of Postgres: what is seen, by whom, of which day.
+mod serve;
+/// Clients of other languages.
+mod serve_clients;
+/// The Flight SQL door.
+mod serve_flight;
+/// What clients should not send, and what the server is started with wrongly.
+mod serve_hostile;
+/// A server that is running.
+mod serving;
 /// Faults of a project's files, as people see them.
 mod settings;
 /// Tiny shops from rows that are written as text.
