@@ -40,7 +40,7 @@ use crate::snapshot::setup::Project;
 use flight::FlightDoor;
 use incoming::HttpListener;
 use postgres::PostgresDoor;
-use session::{Core, Stage};
+use session::{Core, Stage, reached};
 use tls::Certificate;
 
 /// How often it is seen whether users are still users.
@@ -136,21 +136,15 @@ impl Server {
             let (routes, stopping) = (http::routes(Arc::clone(&core)), Arc::clone(&core));
             doors.spawn(async move {
                 let stop = async move {
-                    drop(stopping.stage.subscribe().wait_for(|stage| *stage == Stage::Ending).await);
+                    reached(&mut stopping.stage.subscribe(), Stage::Ending).await;
                 };
                 // It never fails: its documentation says so.
                 let _never = axum::serve(listener, routes).with_graceful_shutdown(stop).await;
             });
         }
-        let watch = async {
-            loop {
-                tokio::time::sleep(REVOKED_WITHIN).await;
-                core.end_revoked().await;
-            }
-        };
         tokio::select! {
             () = stop => {}
-            () = watch => {}
+            () = watch(&core) => {}
         }
         tracing::info!("stopping: what runs may finish");
         core.stage.send_replace(Stage::Closing);
@@ -160,6 +154,14 @@ impl Server {
         let closed = async { while doors.join_next().await.is_some() {} };
         let _late = tokio::time::timeout(LAST, closed).await;
         Ok(())
+    }
+}
+
+/// Ends the sessions of users who are gone, for as long as it is asked to.
+async fn watch(core: &Core) {
+    loop {
+        tokio::time::sleep(REVOKED_WITHIN).await;
+        core.end_revoked().await;
     }
 }
 

@@ -34,7 +34,7 @@ use tonic::{Code, Status};
 use super::fault::Fault;
 use super::incoming::Wire;
 use super::running::Rows;
-use super::session::{Core, Session, Stage};
+use super::session::{Core, Session, Stage, reached};
 
 /// For how long a token serves that nobody uses.
 const TOKEN_IDLE: Duration = Duration::from_secs(3600);
@@ -78,7 +78,7 @@ impl FlightDoor {
     pub(super) async fn serve(self, wires: mpsc::Receiver<Wire>) {
         let core = Arc::clone(&self.core);
         let stop = async move {
-            drop(core.stage.subscribe().wait_for(|stage| *stage == Stage::Ending).await);
+            reached(&mut core.stage.subscribe(), Stage::Ending).await;
         };
         let wires = futures::stream::unfold(wires, |mut wires| async move {
             let wire = wires.recv().await?;

@@ -52,9 +52,8 @@ impl PgTemplate {
         for name in ["shobj_description", "pg_get_viewdef"] {
             session.register_udf(ScalarUDF::new_from_impl(Constant::new(name, ScalarValue::Utf8(None))));
         }
-        for name in ["pg_is_in_recovery"] {
-            session.register_udf(ScalarUDF::new_from_impl(Constant::new(name, ScalarValue::from(false))));
-        }
+        let recovering = Constant::new("pg_is_in_recovery", ScalarValue::from(false));
+        session.register_udf(ScalarUDF::new_from_impl(recovering));
         let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
         Ok(Self { base: session.state(), fixed, of_sight: Mutex::default() })
     }
@@ -104,7 +103,7 @@ impl Current {
 #[async_trait]
 impl CatalogInfo for Current {
     async fn catalog_names(&self) -> DfResult<Vec<String>> {
-        Ok(self.list().map(|list| list.catalog_names()).unwrap_or_default())
+        Ok(self.list().map(|list| CatalogProviderList::catalog_names(list.as_ref())).unwrap_or_default())
     }
 
     async fn schema_names(&self, catalog: &str) -> DfResult<Option<Vec<String>>> {

@@ -38,7 +38,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fault::Fault;
 use super::metrics::Door;
-use super::session::{Core, Session, Stage};
+use super::session::{Core, Session, Stage, reached};
 use cursor::Cursors;
 use extended::Prepared;
 pub(super) use extended::parameters;
@@ -83,7 +83,7 @@ impl PostgresDoor {
         let mut connections = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
-                _ = stage.wait_for(|stage| *stage > Stage::Open) => break,
+                () = reached(&mut stage, Stage::Closing) => break,
                 Some(_over) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, _)) => {
@@ -181,7 +181,7 @@ impl Connection {
             let message = tokio::select! {
                 () = &mut login, if known.is_none() => return Ok(()),
                 () = ended => return farewell(&mut socket, Fault::revoked()).await,
-                _ = stage.wait_for(|stage| *stage > Stage::Open) => {
+                () = reached(&mut stage, Stage::Closing) => {
                     return farewell(&mut socket, Fault::stopped()).await;
                 }
                 message = next(&mut socket, most) => message,
@@ -242,7 +242,7 @@ impl Connection {
             () = tokio::time::sleep(late) => {}
             () = async { session.has_ended().await; tokio::time::sleep(LAST_WORDS).await } => {}
             () = async {
-                drop(stage.wait_for(|stage| *stage == Stage::Ending).await);
+                reached(&mut stage, Stage::Ending).await;
                 tokio::time::sleep(LAST_WORDS).await;
             } => {}
         }
@@ -282,10 +282,10 @@ impl CancelHandler for Connection {
 /// The next message, unless it is larger than it may be or none at all.
 async fn next<S>(socket: &mut S, most: usize) -> Option<Result<PgWireFrontendMessage, Fault>>
 where
-    S: Stream<Item = PgWireResult<PgWireFrontendMessage>> + Buffered + Unpin,
+    S: Stream<Item = PgWireResult<PgWireFrontendMessage>> + ReadAhead + Unpin,
 {
     let waiting = std::future::poll_fn(|context| match socket.poll_next_unpin(context) {
-        std::task::Poll::Pending if socket.buffered() > most => {
+        std::task::Poll::Pending if socket.read_ahead() > most => {
             let fault = Fault::protocol(format!("a message has more than {most} bytes"));
             std::task::Poll::Ready(Some(Err(fault)))
         }
@@ -299,13 +299,13 @@ where
 }
 
 /// What is read ahead.
-trait Buffered {
+trait ReadAhead {
     /// Bytes that have arrived and are no message yet.
-    fn buffered(&self) -> usize;
+    fn read_ahead(&self) -> usize;
 }
 
-impl<T, C> Buffered for tokio_util::codec::Framed<T, C> {
-    fn buffered(&self) -> usize {
+impl<T, C> ReadAhead for tokio_util::codec::Framed<T, C> {
+    fn read_ahead(&self) -> usize {
         self.read_buffer().len()
     }
 }

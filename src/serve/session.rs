@@ -13,6 +13,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::catalog::Catalog;
@@ -37,6 +39,12 @@ pub(super) enum Stage {
     Closing,
     /// What still runs is ended.
     Ending,
+}
+
+/// Waits until the server is that far on its way out.
+pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
+    // What it gives is a lock, which nobody may hold while waiting for something else.
+    drop(stage.wait_for(|stage| *stage >= least).await);
 }
 
 /// What both doors share.
@@ -218,9 +226,9 @@ impl Session {
         let stop = async move {
             tokio::select! {
                 fault = other => fault,
-                _ = cancels.wait_for(|count| *count > before) => Fault::cancelled(),
-                _ = ended.wait_for(|ended| *ended) => Fault::revoked(),
-                _ = stage.wait_for(|stage| *stage == Stage::Ending) => Fault::stopped(),
+                () = async { drop(cancels.wait_for(|count| *count > before).await) } => Fault::cancelled(),
+                () = async { drop(ended.wait_for(|ended| *ended).await) } => Fault::revoked(),
+                () = reached(&mut stage, Stage::Ending) => Fault::stopped(),
             }
         };
         let most = self.core.settings.statement_timeout;
@@ -232,21 +240,29 @@ impl Session {
     ///
     /// # Errors
     /// 25006 for anything but a query, and what is wrong with the query.
-    pub(super) async fn plan(&self, statement: &Statement) -> Result<Planned, Fault> {
-        let state = self.core.states.newest().await?;
-        self.plan_over(statement, &state, self.sight()).await
+    pub(super) fn plan<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Planned, Fault>> {
+        // Boxed, as what follows: the compiler cannot tell by itself that such a future may change threads.
+        async move {
+            let state = self.core.states.newest().await?;
+            self.plan_over(statement, &state, self.sight()).await
+        }
+        .boxed()
     }
 
     /// Plans a query over a state.
     ///
     /// # Errors
     /// See [`Session::plan`].
-    pub(super) async fn plan_over(
-        &self,
-        statement: &Statement,
-        state: &Arc<State>,
+    pub(super) fn plan_over<'a>(
+        &'a self,
+        statement: &'a Statement,
+        state: &'a Arc<State>,
         sight: Sight,
-    ) -> Result<Planned, Fault> {
+    ) -> BoxFuture<'a, Result<Planned, Fault>> {
+        self.planning(statement, state, sight).boxed()
+    }
+
+    async fn planning(&self, statement: &Statement, state: &Arc<State>, sight: Sight) -> Result<Planned, Fault> {
         if !is_query(statement) {
             return Err(Fault::read_only());
         }
@@ -258,8 +274,9 @@ impl Session {
         if statement.to_string().contains("_description") {
             catalog.describe().await?;
         }
-        let planned = Box::pin(context.state().statement_to_plan(DfStatement::Statement(Box::new(statement.clone()))));
-        let plan = planned.await.map_err(|error| Fault::of(error, &names(&context)))?;
+        let knows = context.state();
+        let planning = Box::pin(knows.statement_to_plan(DfStatement::Statement(Box::new(statement.clone()))));
+        let plan = planning.await.map_err(|error| Fault::of(error, &names(&context)))?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan)?;
         Ok(Planned { catalog, context, plan, sight })
@@ -275,7 +292,16 @@ impl Session {
     ///
     /// # Errors
     /// What the engine says of it.
-    pub(super) async fn run(
+    pub(super) fn run<'a>(
+        &'a self,
+        running: Running,
+        planned: &'a Planned,
+        parameters: Option<ParamValues>,
+    ) -> BoxFuture<'a, Result<Rows, Fault>> {
+        self.running(running, planned, parameters).boxed()
+    }
+
+    async fn running(
         &self,
         mut running: Running,
         planned: &Planned,

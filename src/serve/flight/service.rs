@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -129,7 +129,8 @@ impl FlightDoor {
         if batch.num_rows() != 1 {
             return Err(Fault::protocol("parameters are bound as one row"));
         }
-        let one = |column| ScalarValue::try_from_array(column, 0).map(|value| ScalarAndMetadata::new(value, None));
+        let one =
+            |column: &ArrayRef| ScalarValue::try_from_array(column, 0).map(|value| ScalarAndMetadata::new(value, None));
         let values = batch.columns().iter().map(one).collect::<std::result::Result<Vec<_>, _>>()?;
         Ok(Some(ParamValues::List(values)))
     }
