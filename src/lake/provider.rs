@@ -295,7 +295,7 @@ fn exact(rows: Option<u64>) -> Precision<usize> {
 /// See [`Manifest::read`].
 pub async fn manifests(lake: &Lake, days: &[PublishedDay]) -> Result<Vec<Manifest>> {
     let mut read: Vec<Manifest> =
-        futures::stream::iter(days.iter().map(|day| Box::pin(Manifest::read(lake, &day.manifest))))
+        futures::stream::iter(days.iter().map(|day| Manifest::read(lake, &day.manifest).boxed()))
             .buffered(AT_ONCE)
             .try_collect()
             .await?;

@@ -12,6 +12,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
 use chrono::NaiveDate;
 use datafusion::catalog::TableProvider;
+use futures::FutureExt;
 
 use super::catalog::Catalog;
 use super::pg::PgTemplate;
@@ -231,7 +232,7 @@ impl States {
         {
             return Ok(Arc::clone(known));
         }
-        let read = Arc::new(Box::pin(State::read(&self.project, known.as_deref())).await?);
+        let read = Arc::new(State::read(&self.project, known.as_deref()).boxed().await?);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|state| state.version != read.version);
         kept.push_front(Arc::clone(&read));
@@ -255,7 +256,7 @@ impl States {
         if let Some(known) = catalogs.get(&key).filter(|known| Arc::ptr_eq(&known.state, state)) {
             return Ok(Arc::clone(known));
         }
-        let made = Arc::new(Box::pin(Catalog::of(state, sight, &self.template, self.clock)).await?);
+        let made = Arc::new(Catalog::of(state, sight, &self.template, self.clock).boxed().await?);
         if catalogs.len() >= CATALOGS {
             catalogs.clear();
         }
