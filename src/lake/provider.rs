@@ -294,11 +294,11 @@ fn exact(rows: Option<u64>) -> Precision<usize> {
 /// # Errors
 /// See [`Manifest::read`].
 pub async fn manifests(lake: &Lake, days: &[PublishedDay]) -> Result<Vec<Manifest>> {
-    let mut read: Vec<Manifest> =
-        futures::stream::iter(days.iter().map(|day| Manifest::read(lake, &day.manifest).boxed()))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+    let mut reads = Vec::new();
+    for day in days {
+        reads.push(Manifest::read(lake, &day.manifest).boxed());
+    }
+    let mut read: Vec<Manifest> = futures::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
     read.sort_by_key(|manifest| manifest.as_of);
     Ok(read)
 }
