@@ -8,7 +8,6 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use datafusion::common::ParamValues;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
