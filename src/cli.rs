@@ -50,6 +50,10 @@ pub mod segment;
 pub mod segments;
 /// `alluvial vacuum`.
 pub mod vacuum;
+/// `alluvial serve`.
+pub mod serve;
+/// `alluvial user`.
+pub mod user;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -122,6 +126,8 @@ fn dispatch(
         Command::Attributes(args) => attributes::execute(&args, &call, output),
         Command::Lifecycle(args) => lifecycle::execute(&args, &call, output),
         Command::Query(args) => query::execute(&args, &call, output),
+        Command::Serve(args) => serve::execute(&args, &call, output),
+        Command::User(args) => user::execute(&args, &call, output),
     }
 }
 

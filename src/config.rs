@@ -25,6 +25,8 @@ pub mod project;
 pub mod quantity;
 /// How long each table is kept.
 pub mod retention;
+/// Where `alluvial serve` listens.
+pub mod serve;
 /// The settings, resolved.
 pub mod settings;
 /// Landed tables that are elsewhere, or named differently.
@@ -35,6 +37,7 @@ pub use fault::{Fault, Faults};
 pub use fields::{FieldSettings, FieldType};
 pub use lifecycle::{Band, LifecycleSettings, Recurring};
 pub use retention::RetentionSettings;
+pub use serve::ServeSettings;
 pub use settings::{
     CustomerSettings, EngineSettings, LakeSettings, LandingSettings, ORDER_STATUSES, OrderSettings, Overrides,
     ProjectSettings, Settings, faults_of,

@@ -11,6 +11,8 @@ pub mod pinned;
 mod scratch;
 /// SQL files: built in, or overridden by a project.
 pub mod statement;
+/// The first rows of partitions.
+mod whole_sort;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,7 +135,16 @@ impl Engine {
 
     /// A new session: its tables are its own, memory and stores are shared.
     pub fn session(&self) -> SessionContext {
-        let config = SessionConfig::new()
+        self.session_of(SessionConfig::new())
+    }
+
+    /// A new session whose catalogue has that name, as clients are told it.
+    pub fn session_named(&self, catalog: &str) -> SessionContext {
+        self.session_of(SessionConfig::new().with_default_catalog_and_schema(catalog, "public"))
+    }
+
+    fn session_of(&self, config: SessionConfig) -> SessionContext {
+        let config = config
             .with_target_partitions(self.limits.threads.max(1))
             .with_batch_size(BATCH_ROWS)
             .with_information_schema(true)
@@ -174,6 +185,9 @@ impl Engine {
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| rule.name() != "FilterPushdown");
+    // Before what sorts find out is handed down to scans.
+    let last = rules.iter().position(|rule| rule.name() == "FilterPushdown(Post)").unwrap_or(rules.len());
+    rules.insert(last, Arc::new(whole_sort::WholeSort));
     rules
 }
 

@@ -48,5 +48,7 @@ pub mod snapshot;
 pub mod jobs;
 
 // ── doors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+/// The published tables for other programs: Postgres wire and Flight SQL, users, metrics.
+pub mod serve;
 /// Commands, their output, and the report of a run.
 pub mod cli;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use super::output::Format;
 use super::{
     attributes, check, demo, doctor, init, jobs, land, lifecycle, publish, query, run, runs, scheduler, segment,
-    segments, vacuum,
+    segments, serve, user, vacuum,
 };
 use crate::calendar::parse_date;
 
@@ -85,6 +85,10 @@ pub enum Command {
     Lifecycle(lifecycle::Args),
     /// Answer SQL over the published tables, and over the landed ones as `landed.<table>`
     Query(query::Args),
+    /// Let BI tools read the published tables: Postgres wire, Flight SQL, /metrics
+    Serve(serve::Args),
+    /// Who may connect to `alluvial serve`
+    User(user::Args),
 }
 
 /// Reads an as-of date for clap, which prints one line.

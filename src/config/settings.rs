@@ -15,6 +15,7 @@ use super::location;
 use super::project::PROJECT_FILE;
 use super::quantity::parse_size;
 use super::retention::RetentionSettings;
+use super::serve::ServeSettings;
 use super::tables::{self, TableSettings};
 use crate::calendar::Zone;
 use crate::error::{Error, Result};
@@ -65,6 +66,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Where alerts may go.
     pub alerts: AlertSettings,
+    /// Where `alluvial serve` listens, and what one client may ask of it.
+    pub serve: ServeSettings,
     /// Declared fields of the customer profile.
     pub fields: BTreeMap<String, FieldSettings>,
     /// What is probably not meant, in the words of the report.
@@ -210,8 +213,8 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
     let customers = read_customers(top.section("customers"));
     let landing = read_landing(top.section("landing"));
     let lifecycle = LifecycleSettings::read(top.section("lifecycle"));
-    // Known to the contract; their settings come with the doors and the audiences, and until then any key is refused.
-    top.section("serve").finish();
+    let serve = ServeSettings::read(top.section("serve"), root);
+    // Known to the contract; its settings come with the audiences, and until then any key is refused.
     top.section("exports").finish();
     let retention = RetentionSettings::read(top.section("retention"));
     let mut alerts = top.section("alerts");
@@ -232,6 +235,7 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
         lifecycle,
         retention,
         alerts: AlertSettings { allow_private_addresses },
+        serve,
         fields,
         warnings,
     })

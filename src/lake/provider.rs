@@ -21,6 +21,7 @@ use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFacto
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -149,6 +150,11 @@ impl DayTable {
         self.by_day && expr_applicable_for_cols(&[AS_OF], filter)
     }
 
+    /// Whether a filter asks for nothing but columns of the files.
+    fn is_of_files(&self, filter: &Expr) -> bool {
+        filter.column_refs().iter().all(|column| self.file_schema.field_with_name(column.name()).is_ok())
+    }
+
     /// The file as the store has it, which must be as the manifest names it.
     async fn look(&self, file: &PinnedFile) -> Result<ObjectMeta> {
         if let Some(meta) = file.seen.get() {
@@ -185,7 +191,7 @@ impl TableProvider for DayTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
-        // What is not about days alone reaches the Parquet scan as a physical filter, to skip row groups.
+        // What is not about days alone reaches the Parquet scan, to skip row groups.
         Ok(filters
             .iter()
             .map(|filter| match self.is_exact(filter) {
@@ -242,9 +248,21 @@ impl TableProvider for DayTable {
             runtime.object_store(&store_url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let source = ParquetSource::new(table_schema)
+        // Row groups whose statistics say that they hold nothing of it are not read; the filter itself stays above the scan.
+        let pruning = filters.iter().filter(|filter| !self.is_exact(filter) && self.is_of_files(filter)).cloned();
+        let pruning = match conjunction(pruning.collect::<Vec<_>>()) {
+            Some(filter) => {
+                let schema = DFSchema::try_from(Arc::clone(table_schema.table_schema()))?;
+                Some(state.create_physical_expr(filter, &schema)?)
+            }
+            None => None,
+        };
+        let mut source = ParquetSource::new(table_schema)
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_parquet_file_reader_factory(Arc::new(reader));
+        if let Some(pruning) = pruning {
+            source = source.with_predicate(pruning);
+        }
         // Here the partition column stands last, as the scan has it.
         let width = self.schema.fields().len();
         let place = |column: usize| match (self.by_day, column) {
@@ -276,11 +294,11 @@ fn exact(rows: Option<u64>) -> Precision<usize> {
 /// # Errors
 /// See [`Manifest::read`].
 pub async fn manifests(lake: &Lake, days: &[PublishedDay]) -> Result<Vec<Manifest>> {
-    let mut read: Vec<Manifest> =
-        futures::stream::iter(days.iter().map(|day| Box::pin(Manifest::read(lake, &day.manifest))))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+    let mut reads = Vec::new();
+    for day in days {
+        reads.push(Manifest::read(lake, &day.manifest).boxed());
+    }
+    let mut read: Vec<Manifest> = futures::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
     read.sort_by_key(|manifest| manifest.as_of);
     Ok(read)
 }

@@ -116,6 +116,11 @@ impl Snapshots {
         self.table.version()
     }
 
+    /// The table at the version that was read.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// The manifest of a published day.
     ///
     /// # Errors

@@ -41,6 +41,16 @@ mod random;
 mod readers;
 /// Nights that run themselves.
 mod scheduler;
+/// `alluvial serve` through real clients of Postgres: what is seen, by whom, of which day.
+mod serve;
+/// Clients of other languages.
+mod serve_clients;
+/// The Flight SQL door.
+mod serve_flight;
+/// What clients should not send, and what the server is started with wrongly.
+mod serve_hostile;
+/// A server that is running.
+mod serving;
 /// Faults of a project's files, as people see them.
 mod settings;
 /// Tiny shops from rows that are written as text.

@@ -271,3 +271,45 @@ async fn logs_are_read_at_their_newest_version() {
     let rows = lines(&ctx, "SELECT as_of, run_id, stale FROM snapshots").await;
     assert_eq!(rows, ["2026-11-01 | run    | false"]);
 }
+
+fn bytes_scanned(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned")).map_or(0, |sum| sum.as_usize());
+    own + plan.children().into_iter().map(bytes_scanned).sum::<usize>()
+}
+
+#[tokio::test]
+async fn a_query_for_one_segment_of_one_day_reads_its_row_groups_and_no_others() {
+    const GROUP: usize = 262_144;
+    let lake = testing::memory();
+    let segments: Vec<&str> = ["a", "b", "c"].iter().flat_map(|segment| std::iter::repeat_n(*segment, GROUP)).collect();
+    let customers: Vec<String> =
+        (0..3 * GROUP).map(|at| format!("{:08x}", at.wrapping_mul(2_654_435_761) % 0xffff_ffff)).collect();
+    let rows: Vec<(&str, &str)> = segments.into_iter().zip(customers.iter().map(String::as_str)).collect();
+    let mut days = Vec::new();
+    for number in 1..=2 {
+        let mut manifest = Manifest::new(date(number), "run", "UTC");
+        let (files, _) = written(&lake, &named("segment_members"), date(number), members(&rows)).await;
+        manifest.tables.insert("segment_members".to_owned(), files);
+        manifest.keep(&lake).await.unwrap();
+        days.push(published_day(&manifest));
+    }
+    let ctx = session(&lake);
+    register_published(&ctx, &lake, &days).await.unwrap();
+    let read = async |sql: &str| {
+        let plan = Box::pin(async { ctx.sql(sql).await.unwrap().create_physical_plan().await.unwrap() }).await;
+        let rows = Box::pin(collect(Arc::clone(&plan), ctx.task_ctx())).await.unwrap();
+        (rows.iter().map(RecordBatch::num_rows).sum::<usize>(), bytes_scanned(&plan))
+    };
+    let (everything, both_days) = read("SELECT segment, customer_id FROM segment_members").await;
+    assert_eq!(everything, 6 * GROUP);
+    let day = "SELECT segment, customer_id FROM segment_members WHERE as_of = DATE '2026-11-02'";
+    let (all, one_day) = read(day).await;
+    assert_eq!(all, 3 * GROUP);
+    assert!(one_day * 19 / 10 < both_days && one_day * 21 / 10 > both_days, "{one_day} of {both_days}");
+    let (one, one_group) = read(&format!("{day} AND segment = 'b'")).await;
+    assert_eq!(one, GROUP);
+    // A third of the day, and what stands between the groups.
+    assert!(one_group * 28 / 10 < one_day, "{one_group} of {one_day}");
+    let (none, nothing) = read(&format!("{day} AND segment = 'd'")).await;
+    assert_eq!((none, nothing), (0, 0));
+}

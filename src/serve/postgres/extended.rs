@@ -1,0 +1,330 @@
+//! The extended protocol: statements are prepared, bound to parameters, described and executed.
+//!
+//! A prepared statement keeps its text, not the state it was prepared over: executed after a night has been published, it
+//! is planned anew and reads the new day.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::datatypes::DataType;
+use async_trait::async_trait;
+use datafusion::common::ParamValues;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters;
+use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
+use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, send_describe_response};
+use datafusion_postgres::pgwire::api::results::{DescribePortalResponse, FieldInfo, QueryResponse, Response, Tag};
+use datafusion_postgres::pgwire::api::stmt::QueryParser;
+use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
+use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::messages::extendedquery::{
+    Bind, BindComplete, Describe, Execute, PortalSuspended, TARGET_TYPE_BYTE_PORTAL,
+};
+use datafusion_postgres::pgwire::messages::response::EmptyQueryResponse;
+use futures::{Sink, SinkExt, StreamExt};
+
+use super::cursor::Cursors;
+use super::simple::{Answer, Encoding, fields, shown_field};
+use super::{Connection, fatal, feed, wire};
+use crate::serve::fault::Fault;
+use crate::serve::session::{Core, Planned, Session};
+
+/// A prepared statement.
+pub(super) struct Prepared {
+    statement: Statement,
+    /// Its plan (of a cursor's query: that one's), over the state that was the newest when it was last needed.
+    planned: Mutex<Option<Planned>>,
+}
+
+impl Prepared {
+    fn planned(&self) -> Option<Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The query that is planned: the statement itself, or that of the cursor that it declares.
+    fn query(&self) -> Option<Statement> {
+        match &self.statement {
+            Statement::Query(_) | Statement::Explain { .. } | Statement::ShowTables { .. } => {
+                Some(self.statement.clone())
+            }
+            Statement::Declare { stmts } => {
+                let query = stmts.first().and_then(|declared| declared.for_query.clone());
+                query.map(Statement::Query)
+            }
+            _ => None,
+        }
+    }
+
+    /// The types of the parameters, as far as the plan tells, in their order.
+    fn parameters(&self) -> PgWireResult<Vec<Option<DataType>>> {
+        let Some(planned) = self.planned() else { return Ok(Vec::new()) };
+        parameters(&planned.plan).map_err(wire)
+    }
+}
+
+/// The types of a plan's parameters, in their order.
+pub(in crate::serve) fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, Fault> {
+    let mut types = Vec::new();
+    for (name, data_type) in plan.get_parameter_types()? {
+        let place: Option<usize> = name.trim_start_matches('$').parse().ok();
+        let Some(place) = place.filter(|place| (1..=65_535).contains(place)) else {
+            return Err(Fault::new("42601", format!("`{name}` is no parameter")).hint("write `$1`, `$2` …"));
+        };
+        if types.len() < place {
+            types.resize(place, None);
+        }
+        types[place - 1] = data_type;
+    }
+    Ok(types)
+}
+
+/// What of a connection statements are prepared with.
+pub(super) struct Preparing {
+    core: Arc<Core>,
+    session: Arc<OnceLock<Arc<Session>>>,
+    cursors: Arc<Cursors>,
+}
+
+#[async_trait]
+impl QueryParser for Preparing {
+    type Statement = Arc<Prepared>;
+
+    async fn parse_sql<C>(
+        &self,
+        _client: &C,
+        sql: &str,
+        _types: &[Option<Type>],
+    ) -> PgWireResult<Option<Self::Statement>>
+    where
+        C: ClientInfo + Unpin + Send + Sync,
+    {
+        let session = self.session.get().ok_or_else(|| fatal(Fault::new("28000", "log in first")))?;
+        let mut statements = self.core.reader.read(sql).map_err(wire)?;
+        if statements.len() > 1 {
+            return Err(wire(Fault::new("42601", "one statement is prepared at a time")));
+        }
+        let Some(statement) = statements.pop() else { return Ok(None) };
+        let prepared = Prepared { statement, planned: Mutex::default() };
+        if let Some(query) = prepared.query() {
+            let planned = session.begin().on(session.plan(&query)).await.map_err(wire)?;
+            *prepared.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
+        }
+        Ok(Some(Arc::new(prepared)))
+    }
+
+    fn get_parameter_types(&self, statement: &Self::Statement) -> PgWireResult<Vec<Type>> {
+        let types = statement.parameters()?;
+        types.iter().map(|known| known.as_ref().map_or(Ok(Type::TEXT), into_pg_type)).collect()
+    }
+
+    fn get_result_schema(&self, statement: &Self::Statement, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
+        let format = format.unwrap_or(&Format::UnifiedText);
+        match &statement.statement {
+            Statement::ShowVariable { variable } => {
+                let name = variable.iter().map(|word| word.value.to_lowercase()).collect::<Vec<_>>().join(".");
+                Ok(vec![shown_field(&name)])
+            }
+            Statement::Fetch { name, .. } => {
+                let open = self.cursors.find(&name.value).map_err(wire)?;
+                Ok(fields(&open.schema, format, None)?.to_vec())
+            }
+            Statement::Declare { .. } => Ok(Vec::new()),
+            _ => match statement.planned() {
+                Some(planned) => Ok(fields(planned.plan.schema().as_arrow(), format, None)?.to_vec()),
+                None => Ok(Vec::new()),
+            },
+        }
+    }
+}
+
+impl Connection {
+    /// The values of a portal's parameters.
+    fn bound(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Option<ParamValues>> {
+        let types = portal.statement.statement.parameters()?;
+        if portal.parameter_len() != types.len() {
+            let message =
+                format!("{} parameters are bound, and the statement has {}", portal.parameter_len(), types.len());
+            return Err(wire(Fault::protocol(message)));
+        }
+        if types.is_empty() {
+            return Ok(None);
+        }
+        // What the plan does not tell is text, as the client was told.
+        let types: Vec<Option<&DataType>> =
+            types.iter().map(|known| known.as_ref().or(Some(&DataType::Utf8))).collect();
+        deserialize_parameters(portal, &types).map(Some)
+    }
+
+    /// The plan of a prepared statement over the newest state.
+    async fn fresh(&self, prepared: &Prepared) -> PgWireResult<Option<Planned>> {
+        let Some(query) = prepared.query() else { return Ok(None) };
+        let session = self.session()?;
+        if let Some(planned) = prepared.planned() {
+            if session.is_fresh(&planned).await.map_err(wire)? {
+                return Ok(Some(planned));
+            }
+            let anew = session.begin().on(session.plan(&query)).await.map_err(wire)?;
+            if anew.plan.schema().as_arrow() != planned.plan.schema().as_arrow() {
+                let fault = Fault::new("0A000", "the columns have changed since the statement was prepared");
+                return Err(wire(fault.hint("prepare it again")));
+            }
+            *prepared.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(anew.clone());
+            return Ok(Some(anew));
+        }
+        session.begin().on(session.plan(&query)).await.map(Some).map_err(wire)
+    }
+}
+
+#[async_trait]
+impl ExtendedQueryHandler for Connection {
+    type Statement = Arc<Prepared>;
+    type QueryParser = Preparing;
+
+    fn query_parser(&self) -> Arc<Self::QueryParser> {
+        Arc::new(Preparing {
+            core: Arc::clone(&self.core),
+            session: Arc::clone(&self.session),
+            cursors: Arc::clone(&self.cursors),
+        })
+    }
+
+    async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.session()?;
+        let (formats, values) = (message.parameter_format_codes.len(), message.parameters.len());
+        if formats > 1 && formats != values {
+            let message = format!("{formats} formats are given for {values} parameters");
+            return Err(wire(Fault::protocol(message)));
+        }
+        let name = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
+        match client.portal_store().get_statement(name) {
+            Some(Entry::Value(statement)) => {
+                let portal = Portal::try_new(&message, statement)?;
+                client.portal_store().put_portal(Arc::new(portal));
+            }
+            Some(Entry::Empty) if values == 0 => {
+                client.portal_store().put_empty_portal(message.portal_name.as_deref().unwrap_or(DEFAULT_NAME));
+            }
+            Some(Entry::Empty) => return Err(wire(Fault::protocol("an empty statement has no parameters"))),
+            None => return Err(PgWireError::StatementNotFound(name.to_owned())),
+        }
+        client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.session()?;
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        // A cursor of SQL is a portal, too.
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL
+            && client.portal_store().get_portal(name).is_none()
+            && let Ok(open) = self.cursors.find(name)
+        {
+            let described = fields(&open.schema, &Format::UnifiedText, None)?;
+            return send_describe_response(client, &DescribePortalResponse::new(described.to_vec())).await;
+        }
+        self._on_describe(client, message).await
+    }
+
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.session()?;
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let portal = match client.portal_store().get_portal(name) {
+            Some(Entry::Value(portal)) => portal,
+            Some(Entry::Empty) => {
+                feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+                client.set_state(PgWireConnectionState::ReadyForQuery);
+                return Ok(());
+            }
+            None => return Err(PgWireError::PortalNotFound(name.to_owned())),
+        };
+        let state = portal.state();
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            let prepared = &portal.statement.statement;
+            let planned = Box::pin(self.fresh(prepared)).await?;
+            let values = Self::bound(&portal)?;
+            let encoding = Encoding::of(client, portal.result_column_format.clone());
+            let statement = &prepared.statement;
+            match Box::pin(self.answer(client, statement, planned, values, &encoding)).await? {
+                Answer::Rows { fields, rows, tag } => {
+                    let mut response = QueryResponse::new(fields, rows);
+                    response.set_command_tag(tag);
+                    *state = PortalExecutionState::Suspended(response);
+                }
+                answer => {
+                    *state = PortalExecutionState::Finished;
+                    self.send(client, answer, false).await?;
+                    client.set_state(PgWireConnectionState::ReadyForQuery);
+                    return Ok(());
+                }
+            }
+        }
+        // 0 and, for whoever sends it, less asks for all.
+        let most = usize::try_from(message.max_rows).ok().filter(|most| *most > 0);
+        let (mut count, mut over, mut tag) = (0, true, "SELECT".to_owned());
+        if let PortalExecutionState::Suspended(response) = &mut *state {
+            response.command_tag().clone_into(&mut tag);
+            loop {
+                if most == Some(count) {
+                    over = false;
+                    break;
+                }
+                match response.data_rows().next().await {
+                    Some(row) => feed(client, PgWireBackendMessage::DataRow(row?)).await?,
+                    None => break,
+                }
+                count += 1;
+            }
+        }
+        if over {
+            *state = PortalExecutionState::Finished;
+            let tag = Tag::new(&tag).with_rows(count);
+            feed(client, PgWireBackendMessage::CommandComplete(tag.into())).await?;
+        } else {
+            feed(client, PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
+    async fn do_query<C>(
+        &self,
+        _client: &mut C,
+        _portal: &Portal<Self::Statement>,
+        _max_rows: usize,
+    ) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(wire(Fault::new("XX000", "portals are executed as they come")))
+    }
+}

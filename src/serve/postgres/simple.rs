@@ -1,0 +1,373 @@
+//! The simple protocol, and what both protocols answer to a statement.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema};
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::common::ParamValues;
+use datafusion::sql::sqlparser::ast::{Reset, Set, Statement};
+use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
+use datafusion_postgres::pgwire::api::portal::Format;
+use datafusion_postgres::pgwire::api::query::{SimpleQueryHandler, send_ready_for_query};
+use datafusion_postgres::pgwire::api::results::{
+    DataRowEncoder, FieldFormat, FieldInfo, Response, SendableRowStream, Tag,
+};
+use datafusion_postgres::pgwire::api::store::PortalStore;
+use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, PgWireConnectionState, Type};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use datafusion_postgres::pgwire::messages::data::RowDescription;
+use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use datafusion_postgres::pgwire::messages::simplequery::Query;
+use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
+use datafusion_postgres::pgwire::types::format::FormatOptions;
+use futures::stream::BoxStream;
+use futures::{Sink, StreamExt};
+
+use super::copy::{self, Form};
+use super::{Connection, feed, setting, wire};
+use crate::serve::fault::Fault;
+use crate::serve::session::Planned;
+
+/// How a client wants its values.
+#[derive(Clone)]
+pub(super) struct Encoding {
+    pub(super) format: Format,
+    pub(super) options: Arc<FormatOptions>,
+}
+
+impl Encoding {
+    pub(super) fn of<C: ClientInfo>(client: &C, format: Format) -> Self {
+        Self { format, options: Arc::new(FormatOptions::from_client_metadata(client.metadata())) }
+    }
+
+    /// The columns of rows, as Postgres describes them.
+    pub(super) fn fields(&self, schema: &Schema) -> PgWireResult<Arc<Vec<FieldInfo>>> {
+        fields(schema, &self.format, Some(Arc::clone(&self.options)))
+    }
+}
+
+/// The columns of rows, as Postgres describes them.
+pub(super) fn fields(
+    schema: &Schema,
+    format: &Format,
+    options: Option<Arc<FormatOptions>>,
+) -> PgWireResult<Arc<Vec<FieldInfo>>> {
+    let columns = schema.fields().len();
+    if let Format::Individual(formats) = format
+        && formats.len() != columns
+    {
+        let message = format!("{} formats are given for {columns} columns", formats.len());
+        return Err(wire(Fault::protocol(message)));
+    }
+    let mut fields = arrow_schema_to_pg_fields(schema, format, options)?;
+    for (field, column) in fields.iter_mut().zip(schema.fields()) {
+        let size = match *field.datatype() {
+            Type::BOOL => 1,
+            Type::INT2 => 2,
+            Type::INT4 | Type::FLOAT4 | Type::DATE => 4,
+            Type::INT8 | Type::FLOAT8 | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::TIME => 8,
+            _ => -1,
+        };
+        *field = field.clone().with_type_size(size);
+        if let DataType::Decimal128(precision, scale) = column.data_type()
+            && *scale >= 0
+        {
+            *field = field.clone().with_type_modifier((i32::from(*precision) << 16 | i32::from(*scale)) + 4);
+        }
+    }
+    Ok(Arc::new(fields))
+}
+
+/// Rows as messages.
+pub(super) fn encode(
+    fields: Arc<Vec<FieldInfo>>,
+    batches: BoxStream<'static, Result<RecordBatch, Fault>>,
+) -> SendableRowStream {
+    let rows = batches.flat_map(move |batch| match batch {
+        Ok(batch) => futures::stream::iter(encode_recordbatch(Arc::clone(&fields), batch)).boxed(),
+        Err(fault) => futures::stream::iter([Err(wire(fault))]).boxed(),
+    });
+    Box::pin(rows)
+}
+
+/// What is answered to a statement.
+pub(super) enum Answer {
+    /// Rows.
+    Rows { fields: Arc<Vec<FieldInfo>>, rows: SendableRowStream, tag: &'static str },
+    /// It is done.
+    Done(&'static str),
+    /// A transaction begins.
+    Begin,
+    /// It ends.
+    End(&'static str),
+    /// Rows as a file.
+    Copy { form: Form, fields: Arc<Vec<FieldInfo>>, rows: SendableRowStream },
+}
+
+impl Connection {
+    /// Answers a statement; `planned` is its plan where it has one already.
+    pub(super) async fn answer<C>(
+        &self,
+        client: &mut C,
+        statement: &Statement,
+        planned: Option<Planned>,
+        parameters: Option<ParamValues>,
+        encoding: &Encoding,
+    ) -> PgWireResult<Answer>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let session = Arc::clone(self.session()?);
+        let failed = client.transaction_status() == TransactionStatus::Error;
+        if failed && !matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. }) {
+            let fault = Fault::new("25P02", "the transaction has failed: nothing is answered until it ends");
+            return Err(wire(fault.hint("`ROLLBACK` ends it")));
+        }
+        match statement {
+            Statement::StartTransaction { .. } => Ok(Answer::Begin),
+            Statement::Commit { .. } => {
+                self.end_transaction(client);
+                Ok(Answer::End(if failed { "ROLLBACK" } else { "COMMIT" }))
+            }
+            Statement::Rollback { savepoint: None, .. } => {
+                self.end_transaction(client);
+                Ok(Answer::End("ROLLBACK"))
+            }
+            Statement::Rollback { savepoint: Some(_), .. } => {
+                client.set_transaction_status(TransactionStatus::Transaction);
+                Ok(Answer::Done("ROLLBACK"))
+            }
+            Statement::Savepoint { .. } => Ok(Answer::Done("SAVEPOINT")),
+            Statement::ReleaseSavepoint { .. } => Ok(Answer::Done("RELEASE")),
+            Statement::Set(set) => self.set(client, set).await,
+            Statement::Reset(reset) => {
+                let name = match &reset.reset {
+                    Reset::ALL => None,
+                    Reset::ConfigurationParameter(name) => Some(name.to_string().replace('"', "").to_lowercase()),
+                };
+                let metadata = client.metadata_mut();
+                let mut kept = |name: &str, value: String| drop(metadata.insert(name.to_owned(), value));
+                let told = setting::reset(&session, name.as_deref(), &mut kept).map_err(wire)?;
+                tell(client, told).await?;
+                Ok(Answer::Done("RESET"))
+            }
+            Statement::Discard { .. } => {
+                setting::reset(&session, None, &mut |_, _| {}).map_err(wire)?;
+                self.cursors.end_transaction();
+                Ok(Answer::Done("DISCARD ALL"))
+            }
+            Statement::ShowVariable { variable } => {
+                let words: Vec<String> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+                let kept = |name: &str| client.metadata().get(name).cloned();
+                let (name, value) = setting::show(&session, &words, &kept).map_err(wire)?;
+                shown(&name, &value)
+            }
+            Statement::Deallocate { name, .. } => {
+                client.portal_store().rm_statement(&name.value);
+                Ok(Answer::Done("DEALLOCATE"))
+            }
+            Statement::UNLISTEN { .. } => Ok(Answer::Done("UNLISTEN")),
+            Statement::Fetch { name, direction, .. } => self.cursors.fetch(&name.value, direction, encoding),
+            Statement::Close { cursor } => {
+                self.cursors.close(cursor).map_err(wire)?;
+                Ok(Answer::Done("CLOSE CURSOR"))
+            }
+            Statement::Declare { stmts } => {
+                for declared in stmts {
+                    let (Some(name), Some(query)) = (declared.names.first(), &declared.for_query) else {
+                        return Err(wire(Fault::new("42601", "write `DECLARE name CURSOR FOR SELECT …`")));
+                    };
+                    let query = Statement::Query(query.clone());
+                    let rows = self.rows(&query, planned.clone(), parameters.clone()).await?;
+                    self.cursors.open(&name.value, rows, declared.hold == Some(true)).map_err(wire)?;
+                }
+                Ok(Answer::Done("DECLARE CURSOR"))
+            }
+            Statement::Copy { .. } => {
+                let (query, form) = copy::asked(statement, &self.core.reader).map_err(wire)?;
+                let rows = self.rows(&Statement::Query(query), None, None).await?;
+                let encoding = Encoding { format: form.values(), options: Arc::clone(&encoding.options) };
+                let fields = encoding.fields(&rows.schema)?;
+                Ok(Answer::Copy { form, rows: encode(Arc::clone(&fields), rows.batches), fields })
+            }
+            query => {
+                let rows = self.rows(query, planned, parameters).await?;
+                let fields = encoding.fields(&rows.schema)?;
+                Ok(Answer::Rows { rows: encode(Arc::clone(&fields), rows.batches), fields, tag: "SELECT" })
+            }
+        }
+    }
+
+    /// Closes what ends with a transaction.
+    fn end_transaction<C: ClientPortalStore>(&self, client: &C)
+    where
+        C::PortalStore: PortalStore,
+    {
+        self.cursors.end_transaction();
+        client.portal_store().clear_portals();
+    }
+
+    /// Runs a query.
+    async fn rows(
+        &self,
+        query: &Statement,
+        planned: Option<Planned>,
+        parameters: Option<ParamValues>,
+    ) -> PgWireResult<crate::serve::running::Rows> {
+        let session = self.session()?;
+        let mut running = session.begin();
+        let planned = match planned {
+            Some(planned) => planned,
+            None => running.on(session.plan(query)).await.map_err(wire)?,
+        };
+        session.run(running, &planned, parameters).await.map_err(wire)
+    }
+
+    async fn set<C>(&self, client: &mut C, set: &Set) -> PgWireResult<Answer>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let session = self.session()?;
+        let metadata = client.metadata_mut();
+        let mut kept = |name: &str, value: String| drop(metadata.insert(name.to_owned(), value));
+        let told = setting::set(session, set, &mut kept).map_err(wire)?;
+        tell(client, told).await?;
+        Ok(Answer::Done("SET"))
+    }
+
+    /// Sends an answer; gives the rows that were sent.
+    pub(super) async fn send<C>(&self, client: &mut C, answer: Answer, describe: bool) -> PgWireResult<()>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let done = |tag: Tag| PgWireBackendMessage::CommandComplete(tag.into());
+        match answer {
+            Answer::Rows { fields, mut rows, tag } => {
+                if describe {
+                    feed(client, described(&fields)).await?;
+                }
+                let mut count = 0;
+                while let Some(row) = rows.next().await {
+                    feed(client, PgWireBackendMessage::DataRow(row?)).await?;
+                    count += 1;
+                }
+                feed(client, done(Tag::new(tag).with_rows(count))).await
+            }
+            Answer::Done(tag) => feed(client, done(Tag::new(tag))).await,
+            Answer::Begin => {
+                feed(client, done(Tag::new("BEGIN"))).await?;
+                client.set_transaction_status(client.transaction_status().to_in_transaction_state());
+                Ok(())
+            }
+            Answer::End(tag) => {
+                feed(client, done(Tag::new(tag))).await?;
+                client.set_transaction_status(TransactionStatus::Idle);
+                Ok(())
+            }
+            Answer::Copy { form, fields, mut rows } => {
+                let code = form.code();
+                let columns = i16::try_from(fields.len()).unwrap_or(i16::MAX);
+                let formats = vec![i16::from(code); fields.len()];
+                let begin = CopyOutResponse::new(code, columns, formats);
+                feed(client, PgWireBackendMessage::CopyOutResponse(begin)).await?;
+                let data = |bytes: Bytes| PgWireBackendMessage::CopyData(CopyData::new(bytes));
+                let names: Vec<&str> = fields.iter().map(FieldInfo::name).collect();
+                if let Some(bytes) = form.begin(&names) {
+                    feed(client, data(bytes)).await?;
+                }
+                let mut count = 0;
+                while let Some(row) = rows.next().await {
+                    feed(client, data(form.row(&row?)?)).await?;
+                    count += 1;
+                }
+                if let Some(bytes) = form.end() {
+                    feed(client, data(bytes)).await?;
+                }
+                feed(client, PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
+                feed(client, done(Tag::new("COPY").with_rows(count))).await
+            }
+        }
+    }
+}
+
+/// The description of rows.
+pub(super) fn described(fields: &[FieldInfo]) -> PgWireBackendMessage {
+    PgWireBackendMessage::RowDescription(RowDescription::new(fields.iter().map(Into::into).collect()))
+}
+
+/// The one column of a `SHOW`.
+pub(super) fn shown_field(name: &str) -> FieldInfo {
+    FieldInfo::new(name.to_owned(), None, None, Type::TEXT, FieldFormat::Text)
+}
+
+fn shown(name: &str, value: &str) -> PgWireResult<Answer> {
+    let fields = Arc::new(vec![shown_field(name)]);
+    let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
+    encoder.encode_field(&Some(value))?;
+    let row = encoder.take_row();
+    Ok(Answer::Rows { fields, rows: futures::stream::iter([Ok(row)]).boxed(), tag: "SHOW" })
+}
+
+/// Tells a client of a parameter that has changed.
+async fn tell<C>(client: &mut C, told: setting::Told) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    match told {
+        Some((name, value)) => {
+            let status = ParameterStatus::new(name.to_owned(), value);
+            feed(client, PgWireBackendMessage::ParameterStatus(status)).await
+        }
+        None => Ok(()),
+    }
+}
+
+#[async_trait]
+impl SimpleQueryHandler for Connection {
+    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.session()?;
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let statements = self.core.reader.read(&query.query).map_err(wire)?;
+        if statements.is_empty() {
+            feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+        }
+        let encoding = Encoding::of(client, Format::UnifiedText);
+        for statement in &statements {
+            let answer = Box::pin(self.answer(client, statement, None, None, &encoding)).await?;
+            self.send(client, answer, true).await?;
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        let status = client.transaction_status();
+        send_ready_for_query(client, status).await
+    }
+
+    async fn do_query<C>(&self, _client: &mut C, _query: &str) -> PgWireResult<Vec<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(wire(Fault::new("XX000", "queries are answered as they come")))
+    }
+}

@@ -1,0 +1,111 @@
+//! A statement that is being answered: until its last row it can be cancelled, runs out of time, and is counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::DataFrame;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+
+use super::fault::Fault;
+use super::metrics::Door;
+use super::session::Core;
+
+/// A statement that is being answered.
+pub(super) struct Running {
+    /// Ends with the reason to stop.
+    stop: Pin<Box<dyn Future<Output = Fault> + Send>>,
+    meter: Meter,
+}
+
+/// Counts a statement, however it ends.
+struct Meter {
+    core: Arc<Core>,
+    door: Door,
+    since: Instant,
+    rows: u64,
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.core.metrics.finished(self.door, self.since.elapsed(), self.rows);
+    }
+}
+
+impl Running {
+    /// Begins one that must end within `timeout`, or when `stop` says so.
+    pub(super) fn begin(
+        core: Arc<Core>,
+        door: Door,
+        timeout: Option<Duration>,
+        stop: impl Future<Output = Fault> + Send + 'static,
+    ) -> Self {
+        core.metrics.started(door);
+        let stop = async move {
+            let late = async {
+                match timeout {
+                    Some(timeout) => tokio::time::sleep(timeout).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                fault = stop => fault,
+                () = late => Fault::timeout(),
+            }
+        };
+        Self { stop: Box::pin(stop), meter: Meter { core, door, since: Instant::now(), rows: 0 } }
+    }
+
+    /// Does a part of the work, unless the statement must stop before.
+    pub(super) async fn on<T>(&mut self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let done = tokio::select! {
+            fault = &mut self.stop => Err(fault),
+            done = work => done,
+        };
+        done.inspect_err(|fault| self.meter.core.metrics.failed(self.meter.door, fault.state))
+    }
+
+    /// Answers with a plan's rows. What stops the statement stops the stream, whoever is waiting for it.
+    pub(super) async fn rows(mut self, frame: DataFrame, most: Option<u64>) -> Result<Rows, Fault> {
+        let stream = self.on(async { Ok(Box::pin(frame.execute_stream()).await?) }).await?;
+        let schema = stream.schema();
+        Ok(Rows { schema, batches: self.guard(stream, most).boxed() })
+    }
+
+    fn guard(
+        self,
+        stream: SendableRecordBatchStream,
+        most: Option<u64>,
+    ) -> impl Stream<Item = Result<RecordBatch, Fault>> + Send {
+        futures::stream::unfold(Some((self, stream)), move |going| async move {
+            let (mut running, mut stream) = going?;
+            let next = running.on(async { stream.next().await.transpose().map_err(Fault::from) }).await;
+            let batch = match next {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return None,
+                Err(fault) => return Some((Err(fault), None)),
+            };
+            running.meter.rows += batch.num_rows() as u64;
+            match most {
+                Some(most) if running.meter.rows > most => {
+                    let fault = Fault::too_many_rows(most);
+                    running.meter.core.metrics.failed(running.meter.door, fault.state);
+                    Some((Err(fault), None))
+                }
+                _ => Some((Ok(batch), Some((running, stream)))),
+            }
+        })
+    }
+}
+
+/// The rows of a statement.
+pub(super) struct Rows {
+    /// Their columns.
+    pub(super) schema: SchemaRef,
+    /// The rows as they come; the last item may say why there are no more.
+    pub(super) batches: BoxStream<'static, Result<RecordBatch, Fault>>,
+}

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Dashboard queries over a published day: `alluvial serve` through the Postgres wire, against DuckDB in its own process.
+
+    python3 tests/bench/serve.py [--customers N] [--keep DIR] [--alluvial PATH]
+
+Lands a demo shop, publishes a night with the project's segments unless one is published, and asks twenty questions of a
+dashboard, each many times: DuckDB reads the very Parquet files that the day's manifest names. Answers must be the same. The
+process exits with 1 if they are not, or if a target is missed: the median of the medians at most DuckDB's plus 5 ms, the
+95th percentile under 100 ms at 1 and at 16 connections, and a full pull of the largest segment through Flight SQL at least as
+fast as DuckDB's `COPY` of it to Parquet.
+
+DuckDB and the clients are installed into target/bench-venv if Python does not have them.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import harness
+from harness import say
+
+PACKAGES = ["duckdb>=1.4", "psycopg[binary]", "adbc-driver-manager", "adbc-driver-flightsql", "pyarrow"]
+ROUNDS = 20
+MORE_MS = 5
+P95_MS = 100
+
+
+def queries(segments, customer):
+    """Twenty questions, as one would ask them of either."""
+    big, other = segments[0], segments[1 % len(segments)]
+    return {
+        "sizes": "SELECT segment, members FROM segment_sizes ORDER BY 1",
+        "size of one": f"SELECT members, entered, exited FROM segment_sizes WHERE segment = '{big}'",
+        "count of one": f"SELECT count(*) FROM segment_members WHERE segment = '{big}'",
+        "stage mix": "SELECT stage, count(*) FROM lifecycle GROUP BY 1 ORDER BY 1",
+        "stage values": "SELECT stage, sum(predicted_value)::BIGINT FROM lifecycle GROUP BY 1 ORDER BY 1",
+        "transitions": "SELECT from_stage, to_stage, customers FROM lifecycle_transitions ORDER BY 1, 2",
+        "by country": f"SELECT p.country, count(*) FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{big}' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10",
+        "top categories": f"SELECT p.favorite_category, count(*) FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{other}' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10",
+        "overlap": f"SELECT count(*) FROM segment_members a JOIN segment_members b ON a.customer_id = b.customer_id WHERE a.segment = '{big}' AND b.segment = '{other}'",
+        "overlaps": f"SELECT segment_b, \"both\" FROM segment_overlap WHERE segment_a = '{big}' ORDER BY 1",
+        "one customer": f"SELECT number_of_orders, amount_spent FROM customer_profile WHERE customer_id = '{customer}'",
+        "a customer's segments": f"SELECT segment FROM segment_members WHERE customer_id = '{customer}' ORDER BY 1",
+        "a customer's orders": f"SELECT order_id, net_amount FROM orders WHERE customer_id = '{customer}' ORDER BY 1",
+        "revenue by day": "SELECT ordered_on, sum(net_amount) FROM orders WHERE is_counted GROUP BY 1 ORDER BY 1 DESC LIMIT 30",
+        "customers by country": "SELECT country, count(*) FROM customer_profile GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10",
+        "spend by country": "SELECT country, sum(amount_spent) FROM customer_profile GROUP BY 1 ORDER BY 1 LIMIT 10",
+        "rfm": "SELECT rfm_group, count(*) FROM customer_profile GROUP BY 1 ORDER BY 1",
+        "best customers": "SELECT customer_id, amount_spent FROM customer_profile ORDER BY 2 DESC, 1 LIMIT 20",
+        "reachable": "SELECT count(*) FROM customer_profile WHERE email_reachable AND number_of_orders > 1",
+        "changes": "SELECT segment, change, count(*) FROM segment_changes GROUP BY 1, 2 ORDER BY 1, 2",
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    harness.add_arguments(parser)
+    args = parser.parse_args()
+    ensure_packages()
+    alluvial = harness.build(args)
+    return harness.in_folder(args, lambda folder: compare(args, alluvial, folder))
+
+
+def ensure_packages():
+    """Goes on in a virtual environment that has DuckDB and the clients."""
+    try:
+        import adbc_driver_flightsql, duckdb, psycopg, pyarrow  # noqa: E401, F401
+    except ImportError:
+        python = harness.ROOT / "target" / "bench-venv" / "bin" / "python"
+        if pathlib.Path(sys.executable) == python:
+            raise
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+        say(f"installing {', '.join(PACKAGES)}")
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        os.execv(str(python), [str(python), *sys.argv])
+
+
+def ask(alluvial, project, *words):
+    return json.loads(subprocess.run([alluvial, "--project", project, "--format", "json", *words], check=True, stdout=subprocess.PIPE).stdout)
+
+
+def compare(args, alluvial, folder):
+    project = harness.demo_shop(args, alluvial, folder)
+    days = ask(alluvial, project, "query", "SELECT manifest FROM snapshots ORDER BY as_of DESC LIMIT 1")
+    if not days:
+        harness.run_nightly(args, alluvial, project)
+        days = ask(alluvial, project, "query", "SELECT manifest FROM snapshots ORDER BY as_of DESC LIMIT 1")
+    lake = project / "lake"
+    tables = json.loads((lake / days[0]["manifest"]).read_text())["tables"]
+    sizes = ask(alluvial, project, "query", "SELECT segment FROM segment_sizes_latest ORDER BY members DESC LIMIT 2")
+    customer = ask(alluvial, project, "query", "SELECT customer_id FROM customer_profile_latest ORDER BY amount_spent DESC LIMIT 1")
+    asked = queries([row["segment"] for row in sizes], customer[0]["customer_id"])
+    subprocess.run([alluvial, "--project", project, "user", "revoke", "bench"], stderr=subprocess.DEVNULL)
+    secret = ask(alluvial, project, "user", "add", "bench")[0]["secret"]
+    command = [alluvial, "--project", project, "serve", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=harness.limits(args))
+    try:
+        doors = dict(line.strip().split(": ", 1) for line in (server.stderr.readline() for _ in range(3)))
+        return measure(args, folder, lake, tables, asked, doors, secret, sizes[0]["segment"])
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def latest(sql):
+    """The same question of the newest day, in the server's names."""
+    by_day = "segment_sizes segment_members segment_overlap segment_changes customer_profile lifecycle_transitions lifecycle".split()
+    return re.sub(rf"\b({'|'.join(by_day)})\b(?! *\.)(?=[ ])", r"\1_latest", sql)
+
+
+def measure(args, folder, lake, tables, asked, doors, secret, largest):
+    import psycopg
+
+    duck = harness.duckdb_connection(args, folder)
+    for name, table in tables.items():
+        files = [str(lake / file["path"]) for file in table["files"]]
+        if files:
+            duck.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({files!r}, hive_partitioning = false)')
+    host, port = doors["postgres"].rsplit(":", 1)
+
+    def connect():
+        return psycopg.connect(host=host, port=port, user="bench", password=secret, dbname="alluvial", autocommit=True)
+
+    wrong, table, everything = [], [], []
+    with connect() as connection:
+        for name, sql in asked.items():
+            ours = connection.execute(latest(sql)).fetchall()
+            theirs = duck.execute(sql).fetchall()
+            if [tuple(map(str, row)) for row in ours] != [tuple(map(str, row)) for row in theirs]:
+                wrong.append(name)
+            mine = timed(lambda: connection.execute(latest(sql)).fetchall())
+            peer = timed(lambda: duck.execute(sql).fetchall())
+            everything += mine
+            table.append((name, statistics.median(peer), statistics.median(mine), percentile(mine)))
+    many = crowd(connect, [latest(sql) for sql in asked.values()])
+    pull, peer_pull = pulls(doors["flight"], secret, duck, folder, largest)
+    print(f"\n{args.customers:,} customers, {len(asked)} queries, {ROUNDS} times each, milliseconds\n{'':24}{'DuckDB':>10}{'Alluvial':>10}{'p95':>10}")
+    for name, peer, mine, late in table:
+        print(f"{name:24}{peer:10.1f}{mine:10.1f}{late:10.1f}")
+    mine, peer = statistics.median(row[2] for row in table), statistics.median(row[1] for row in table)
+    print(f"{'median of the medians':24}{peer:10.1f}{mine:10.1f}")
+    print(f"p95 at 1 connection {percentile(everything):.1f} ms, at 16 connections {percentile(many):.1f} ms")
+    print(f"segment `{largest}`: {pull:.2f} s through Flight SQL, {peer_pull:.2f} s for DuckDB's COPY to Parquet")
+    missed = [f"different answers: {', '.join(wrong)}"] if wrong else []
+    missed += ["median"] if mine > peer + MORE_MS else []
+    missed += ["p95"] if max(percentile(everything), percentile(many)) >= P95_MS else []
+    missed += ["pull"] if pull > peer_pull else []
+    if missed:
+        print("missed: " + "; ".join(missed))
+    return 1 if missed else 0
+
+
+def timed(work):
+    times = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - begin) * 1e3)
+    return times
+
+
+def percentile(times):
+    return sorted(times)[int(len(times) * 0.95) - 1]
+
+
+def crowd(connect, asked):
+    """Sixteen connections, each with all questions."""
+
+    def one(number):
+        with connect() as connection:
+            turned = asked[number % len(asked) :] + asked[: number % len(asked)]
+            return [time_of(connection, sql) for sql in turned]
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        return [time for times in pool.map(one, range(16)) for time in times]
+
+
+def time_of(connection, sql):
+    begin = time.perf_counter()
+    connection.execute(sql).fetchall()
+    return (time.perf_counter() - begin) * 1e3
+
+
+def pulls(flight, secret, duck, folder, segment):
+    from adbc_driver_flightsql import dbapi
+
+    begin = time.perf_counter()
+    with dbapi.connect(f"grpc://{flight}", db_kwargs={"username": "bench", "password": secret}) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM segment.\"{segment.replace('-', '_')}\"")
+        rows = cursor.fetch_arrow_table().num_rows
+    pull = time.perf_counter() - begin
+    out = folder / "pull.parquet"
+    begin = time.perf_counter()
+    duck.execute(f"COPY (SELECT p.* FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{segment}') TO '{out}'")
+    peer = time.perf_counter() - begin
+    out.unlink()
+    say(f"pulled {rows:,} members")
+    return pull, peer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+//! A server that is running.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use crate::landing_files::TinyShop;
+
+/// `alluvial serve` over a shop, at ports of its own.
+pub(crate) struct Serving {
+    child: Child,
+    said: Arc<Mutex<Vec<String>>>,
+    /// The Postgres wire.
+    pub(crate) postgres: SocketAddr,
+    /// Flight SQL.
+    pub(crate) flight: SocketAddr,
+    /// `/healthz` and `/metrics`.
+    pub(crate) http: SocketAddr,
+}
+
+/// The least that a server is started with.
+pub(crate) const ANYWHERE: [&str; 7] =
+    ["serve", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+
+impl Serving {
+    /// Starts one and waits until its doors are open.
+    pub(crate) fn start(shop: &TinyShop) -> Self {
+        Self::with(shop, &[])
+    }
+
+    /// Starts one with further variables.
+    pub(crate) fn with(shop: &TinyShop, variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_alluvial"))
+            .args(ANYWHERE)
+            .args(["-v"])
+            .current_dir(shop.folder.path())
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (send, receive) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let keep = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let door = line.split_once(": ").and_then(|(door, at)| Some((door.to_owned(), at.parse().ok()?)));
+                if let Some((door, at)) = door {
+                    let _over: Result<(), std::sync::mpsc::SendError<(String, SocketAddr)>> = send.send((door, at));
+                }
+                keep.lock().unwrap().push(line);
+            }
+        });
+        let mut doors = std::collections::BTreeMap::new();
+        while doors.len() < 3 {
+            match receive.recv_timeout(Duration::from_secs(60)) {
+                Ok((door, at)) => drop(doors.insert(door, at)),
+                Err(_) => {
+                    let _gone = child.kill();
+                    panic!("the server did not start: {:?}", said.lock().unwrap());
+                }
+            }
+        }
+        Self { child, said, postgres: doors["postgres"], flight: doors["flight"], http: doors["http"] }
+    }
+
+    /// What it has said on stderr.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().join("\n")
+    }
+
+    /// Somebody connected by Postgres wire, or why not.
+    pub(crate) async fn try_connect(&self, name: &str, secret: &str) -> Result<Client, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.postgres.port()).user(name).password(secret).dbname("alluvial");
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Somebody connected by Postgres wire.
+    pub(crate) async fn connect(&self, name: &str, secret: &str) -> Client {
+        self.try_connect(name, secret).await.unwrap()
+    }
+
+    /// The body of a page, and its status.
+    pub(crate) fn page(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn terminate(&self) {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+    }
+
+    /// Waits for its end; its exit code.
+    pub(crate) fn end(&mut self) -> Option<i32> {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status.code(),
+                None if Instant::now() > until => panic!("the server does not end: {}", self.said()),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// Adds a user and gives the secret.
+pub(crate) fn user(shop: &TinyShop, name: &str, more: &[&str]) -> String {
+    let ran = shop.run(&[&["user", "add", name, "--format", "json"], more].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let rows: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    rows[0]["secret"].as_str().unwrap().to_owned()
+}
+
+/// The rows of a text sent by the simple protocol: values joined by blanks, `-` where there is none.
+pub(crate) async fn rows(client: &Client, sql: &str) -> Vec<String> {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {}", shown(&error)));
+    let row = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|at| row.get(at).unwrap_or("-").to_owned()).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    messages.iter().filter_map(row).collect()
+}
+
+/// The SQLSTATE that a text is answered with.
+pub(crate) async fn state(client: &Client, sql: &str) -> String {
+    match client.simple_query(sql).await {
+        Ok(_) => "00000".to_owned(),
+        Err(error) => state_of(&error),
+    }
+}
+
+/// The SQLSTATE of a failure.
+pub(crate) fn state_of(error: &tokio_postgres::Error) -> String {
+    error.code().map_or_else(|| "closed".to_owned(), |code| code.code().to_owned())
+}
+
+/// A failure with what the server says of it.
+pub(crate) fn shown(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |told| format!("{} {}", told.code().code(), told.message()))
+}
