@@ -12,6 +12,8 @@ pub mod attributes;
 pub mod check;
 /// `alluvial demo`.
 pub mod demo;
+/// `alluvial export`.
+pub mod export;
 /// Errors on the terminal and as JSON.
 pub mod failure;
 /// `alluvial init`.
@@ -20,6 +22,8 @@ pub mod init;
 pub mod land;
 /// `alluvial lifecycle`.
 pub mod lifecycle;
+/// `alluvial lift`.
+pub mod lift;
 /// The project that a command works on.
 pub mod opened;
 /// The only place that writes to a stream.
@@ -64,7 +68,11 @@ pub enum Outcome {
 /// Runs one command line, the program's name first, and returns the exit code: 0 done, 1 it failed, is held or found
 /// faults, 2 wrong usage.
 pub fn run(arguments: Vec<OsString>, environment: &Environment, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
-    let parsed = match Arguments::try_parse_from(&arguments) {
+    let parsed = Arguments::try_parse_from(&arguments).and_then(|mut parsed| {
+        parsed.settle_format()?;
+        Ok(parsed)
+    });
+    let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error, &arguments, stdout, stderr),
     };
@@ -104,6 +112,8 @@ fn dispatch(
         Command::Attributes(args) => attributes::execute(&args, &call, output),
         Command::Lifecycle(args) => lifecycle::execute(&args, &call, output),
         Command::Query(args) => query::execute(&args, &call, output),
+        Command::Export(args) => export::execute(&args, &call, output),
+        Command::Lift(args) => lift::execute(&args, &call, output),
     }
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::document::{Document, Origin, Section, suggest};
 use super::environment::{Environment, Machine, Secret};
+use super::exports::ExportSettings;
 use super::fault::Faults;
 use super::fields::{self, FieldSettings};
 use super::lifecycle::LifecycleSettings;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub landing: LandingSettings,
     /// The thresholds of the lifecycle stages.
     pub lifecycle: LifecycleSettings,
+    /// What exports need beside a command line.
+    pub exports: ExportSettings,
     /// How long each table is kept.
     pub retention: RetentionSettings,
     /// Declared fields of the customer profile.
@@ -200,9 +203,9 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
     let customers = read_customers(top.section("customers"));
     let landing = read_landing(top.section("landing"));
     let lifecycle = LifecycleSettings::read(top.section("lifecycle"));
-    // Known to the contract; their settings come with the doors and the audiences, and until then any key is refused.
+    // Known to the contract; its settings come with the doors, and until then any key is refused.
     top.section("serve").finish();
-    top.section("exports").finish();
+    let exports = ExportSettings::read(top.section("exports"));
     let retention = RetentionSettings::read(top.section("retention"));
     let fields = fields::read(&top.section("fields"));
     top.finish();
@@ -217,6 +220,7 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
         customers,
         landing,
         lifecycle,
+        exports,
         retention,
         fields,
         warnings,
