@@ -72,10 +72,12 @@ pub(super) async fn choose(
         .with("global_salt", held.global_salt.as_str());
     let chosen = plan_text(session, CHOSEN, &params).await?;
     engine.materialize_sorted(session, "chosen", chosen, &["customer_id"]).await?;
-    let sql = "SELECT count(*), count(*) FILTER (WHERE is_gone), count(*) FILTER (WHERE with_address), \
-                      count(*) FILTER (WHERE with_address AND consented), \
-                      count(*) FILTER (WHERE with_address AND consented AND NOT stopped), \
-                      (SELECT count(*) FROM chosen), (SELECT count(*) FROM chosen WHERE NOT is_held) \
+    let sql = "SELECT count(*) AS members, count(*) FILTER (WHERE is_gone) AS gone, \
+                      count(*) FILTER (WHERE with_address) AS with_address, \
+                      count(*) FILTER (WHERE with_address AND consented) AS consented, \
+                      count(*) FILTER (WHERE with_address AND consented AND NOT stopped) AS not_suppressed, \
+                      (SELECT count(*) FROM chosen) AS one_per_address, \
+                      (SELECT count(*) FROM chosen WHERE NOT is_held) AS not_held_out \
                FROM audience_flags";
     let counted = plan_text(session, sql, &Params::new()).await?.collect().await?;
     let mut numbers = Vec::new();

@@ -21,6 +21,6 @@ returned AS (
 )
 SELECT b.invoice AS order_id, b.product AS product_id,
        row_number() OVER (PARTITION BY b.invoice ORDER BY b._file, b._row) AS line, b.product AS sku, b.title,
-       b.quantity, b.price AS unit_price, least(r.quantity, b.quantity) AS returned_quantity, r.at AS returned_at
+       b.quantity, b.price AS unit_price, CASE WHEN r.quantity > b.quantity THEN b.quantity ELSE r.quantity END AS returned_quantity, r.at AS returned_at
 FROM returned r RIGHT JOIN bought b ON r._file = b._file AND r._row = b._row
 ORDER BY order_id, line

@@ -23,7 +23,7 @@ returned AS (
 SELECT b.invoice AS order_id, min(b.at) AS ordered_at,
        CAST(CAST(sum(CAST(b.quantity AS DECIMAL(18, 0)) * b.price) AS DECIMAL(18, 2)) AS VARCHAR) AS total, min(b.customer) AS customer_id,
        CASE WHEN sum(r.quantity) > 0 THEN 'partially_refunded' ELSE 'paid' END AS status,
-       CAST(CAST(sum(CAST(least(r.quantity, b.quantity) AS DECIMAL(18, 0)) * b.price) AS DECIMAL(18, 2)) AS VARCHAR) AS refunded,
+       CAST(CAST(sum(CAST(CASE WHEN r.quantity > b.quantity THEN b.quantity ELSE r.quantity END AS DECIMAL(18, 0)) * b.price) AS DECIMAL(18, 2)) AS VARCHAR) AS refunded,
        max(r.at) AS refunded_at
 FROM returned r RIGHT JOIN bought b ON r._file = b._file AND r._row = b._row
 GROUP BY b.invoice
