@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::assert_ran;
+use crate::harness::Ran;
 use crate::landing_files::TinyShop;
 
 /// Two orders of three lines: the order's own fields stand on its first row only; an e-mail, no customer id; a sku is missing.
@@ -12,9 +12,17 @@ const SHOPIFY_ORDERS: &str = "Name,Email,Financial Status,Paid at,Fulfillment St
 #1002,bob@example.com,paid,2026-02-03 23:30:00 -0500,,,no,DKK,20.00,0.00,4.00,20.00,,0.00,,2026-02-03 23:30:00 -0500,1,Mat,20.00,,MAT-9,true,,,,,2026-02-04 10:00:00 -0500,0.00,Syd,,pos,
 ";
 
-fn land(shop: &TinyShop, table: &str, file: &str, text: &str, more: &[&str]) -> crate::harness::Ran {
+fn land(shop: &TinyShop, table: &str, file: &str, text: &str, more: &[&str]) -> Ran {
     shop.folder.write(file, text);
     shop.run(&[&["land", table, file], more].concat())
+}
+
+/// A refusal: its exit code, and words of what is said.
+fn told(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{}", ran.stderr);
+    for word in words {
+        assert!(ran.stderr.contains(word), "`{word}` is not said: {}", ran.stderr);
+    }
 }
 
 /// The rows of a landed table.
@@ -25,7 +33,9 @@ fn rows(shop: &TinyShop, columns: &str, table: &str, order: &str) -> Vec<String>
 #[test]
 fn shopify_orders_have_one_row_a_line() {
     let shop = TinyShop::empty();
-    assert_ran!(land(&shop, "orders", "orders_export.csv", SHOPIFY_ORDERS, &["--from", "shopify"]), @"");
+    let ran = land(&shop, "orders", "orders_export.csv", SHOPIFY_ORDERS, &["--from", "shopify"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("nothing reads the columns `Loyalty`"), "{}", ran.stderr);
     assert_eq!(
         rows(
             &shop,
@@ -294,7 +304,9 @@ fn people_write_mappings_of_their_own() {
          SELECT \"Bon\" AS order_id, any_time(\"Zeit\") AS ordered_at, money(\"Betrag\") AS total FROM raw WHERE \"Betrag\" <> '0' ORDER BY 1\n",
     );
     let text = "Bon;Zeit;Betrag;Kasse\n1;2026-02-01 10:00;12,50 €;A\n2;2026-02-01 11:00;0;A\n";
-    assert_ran!(land(&shop, "orders", "till.csv", text, &["--map", "till.sql"]), @"");
+    let ran = land(&shop, "orders", "till.csv", text, &["--map", "till.sql"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("`Kasse`") && ran.stderr.contains("1 rows are left out: of nothing"), "{}", ran.stderr);
     assert_eq!(rows(&shop, "order_id, ordered_at, total", "orders", "1"), ["1 2026-02-01T09:00:00Z 12.50"]);
 }
 
@@ -302,11 +314,15 @@ fn people_write_mappings_of_their_own() {
 fn what_is_wrong_is_told_and_nothing_is_half_landed() {
     let shop = TinyShop::empty();
     let other = "id,when\n1,2026-02-01\n";
-    assert_ran!(land(&shop, "orders", "other.csv", other, &["--from", "shopify"]), @"");
+    told(
+        &land(&shop, "orders", "other.csv", other, &["--from", "shopify"]),
+        1,
+        &["land.not_this_export", "`Name`", "other.csv"],
+    );
     let torn = SHOPIFY_ORDERS.replace("#1002,bob@example.com,", "#1002,");
-    assert_ran!(land(&shop, "orders", "torn.csv", &torn, &["--from", "shopify"]), @"");
-    assert_ran!(shop.run(&["land", "orders", "other.csv", "--from", "shopfy"]), @"");
-    assert_ran!(shop.run(&["land", "orders", "other.csv", "--from", "klaviyo"]), @"");
+    told(&land(&shop, "orders", "torn.csv", &torn, &["--from", "shopify"]), 1, &["land.csv_columns", "torn.csv"]);
+    told(&shop.run(&["land", "orders", "other.csv", "--from", "shopfy"]), 2, &["land.unknown_platform", "`shopify`"]);
+    told(&shop.run(&["land", "orders", "other.csv", "--from", "klaviyo"]), 2, &["land.no_mapping", "customers"]);
     assert!(shop.files("lake/landing").is_empty(), "{:?}", shop.files("lake/landing"));
 }
 
