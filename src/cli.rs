@@ -14,6 +14,8 @@ pub mod check;
 pub mod demo;
 /// `alluvial doctor`.
 pub mod doctor;
+/// `alluvial export`.
+pub mod export;
 /// Errors on the terminal and as JSON.
 pub mod failure;
 /// `alluvial init`.
@@ -24,6 +26,8 @@ pub mod jobs;
 pub mod land;
 /// `alluvial lifecycle`.
 pub mod lifecycle;
+/// `alluvial lift`.
+pub mod lift;
 /// The project that a command works on.
 pub mod opened;
 /// The only place that writes to a stream.
@@ -80,7 +84,11 @@ pub enum Outcome {
 /// Runs one command line, the program's name first, and returns the exit code: 0 done, 1 it failed, is held or found
 /// faults, 2 wrong usage.
 pub fn run(arguments: Vec<OsString>, environment: &Environment, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
-    let parsed = match Arguments::try_parse_from(&arguments) {
+    let parsed = Arguments::try_parse_from(&arguments).and_then(|mut parsed| {
+        parsed.settle_format()?;
+        Ok(parsed)
+    });
+    let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error, &arguments, stdout, stderr),
     };
@@ -128,6 +136,8 @@ fn dispatch(
         Command::Query(args) => query::execute(&args, &call, output),
         Command::Serve(args) => serve::execute(&args, &call, output),
         Command::User(args) => user::execute(&args, &call, output),
+        Command::Export(args) => export::execute(&args, &call, output),
+        Command::Lift(args) => lift::execute(&args, &call, output),
     }
 }
 

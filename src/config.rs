@@ -11,6 +11,8 @@
 pub mod document;
 /// The process's environment, captured once: overrides, secrets, the clouds' variables, the fixed clock.
 pub mod environment;
+/// What exports need beside a command line.
+pub mod exports;
 /// Everything that is wrong with a project's files, at once.
 pub mod fault;
 /// Profile fields: their names for people, and their types.
@@ -33,6 +35,7 @@ pub mod settings;
 pub mod tables;
 
 pub use environment::{Environment, Secret};
+pub use exports::{AdsRequires, ExportSettings};
 pub use fault::{Fault, Faults};
 pub use fields::{FieldSettings, FieldType};
 pub use lifecycle::{Band, LifecycleSettings, Recurring};

@@ -15,6 +15,8 @@ pub mod discover;
 mod faults;
 /// Files landed by hand: whole or not at all.
 pub mod import;
+/// Files of another program, mapped to the contract.
+pub mod mapped;
 /// Order lines whose order the day does not have.
 mod orphans;
 /// Places of rows, and tables of nothing but the rows at some places.
@@ -303,6 +305,27 @@ pub async fn settle_rows(engine: &Engine, session: &SessionContext, found: Found
         }
     }
     Ok(())
+}
+
+/// Settles what says who may be contacted: customers, identities and suppressions.
+///
+/// # Errors
+/// Whatever the disk and the store say; more faulty rows than `max_reject_ratio` of one of these tables.
+pub async fn settle_people(
+    engine: &Engine,
+    session: &SessionContext,
+    found: Found,
+    options: &Options,
+) -> Result<Landed> {
+    let Found { mut landed, shapes } = found;
+    for table in [Table::Customers, Table::Identities, Table::Suppressions] {
+        if let Some(shape) = shapes.get(&table) {
+            settle::settle(engine, session, shape, options, &mut landed).await?;
+        }
+    }
+    settle::register_absent(session).await?;
+    within_ratio(&landed, options)?;
+    Ok(landed)
 }
 
 /// [`find`] and [`settle`] in one.

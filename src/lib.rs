@@ -40,6 +40,8 @@ pub mod lifecycle;
 pub mod segments;
 
 // ── result ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+/// A segment made deliverable for one channel: consent at the door, holdout, formats, destinations, the ledger.
+pub mod audience;
 /// A day: computed, compared with the published day before, and published whole or not at all.
 pub mod snapshot;
 

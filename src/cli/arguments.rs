@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::output::Format;
 use super::{
-    attributes, check, demo, doctor, init, jobs, land, lifecycle, publish, query, run, runs, scheduler, segment,
-    segments, serve, user, vacuum,
+    attributes, check, demo, doctor, export, init, jobs, land, lifecycle, lift, publish, query, run, runs, scheduler,
+    segment, segments, serve, user, vacuum,
 };
 use crate::calendar::parse_date;
 
@@ -39,8 +41,11 @@ pub struct Globals {
     /// The lake, instead of the project's own: a folder, s3://, gs:// or az://
     #[arg(long, value_name = "URL", global = true, help_heading = "Everywhere")]
     pub lake: Option<String>,
-    /// How results are written
-    #[arg(long, value_enum, default_value_t, global = true, help_heading = "Everywhere")]
+    /// How results are written; of `export`, the format of the file
+    #[arg(id = "format", long = "format", value_name = "FORMAT", default_value = "table", value_parser = AnyWord, global = true, help_heading = "Everywhere")]
+    pub word: String,
+    /// How results are written: what the word says, unless a command has another use for it.
+    #[arg(skip)]
     pub format: Format,
     /// Say more on stderr; three times for everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Everywhere")]
@@ -48,6 +53,56 @@ pub struct Globals {
     /// Say nothing on stderr but faults
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
     pub quiet: bool,
+}
+
+/// Takes every word and offers those of [`Format`]: a command may have a use of its own for `--format`.
+#[derive(Debug, Clone, Copy)]
+struct AnyWord;
+
+impl TypedValueParser for AnyWord {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Format::value_variants().iter().filter_map(ValueEnum::to_possible_value)))
+    }
+}
+
+impl Arguments {
+    /// Settles what `--format` means for the command.
+    ///
+    /// # Errors
+    /// A word that the command does not know.
+    pub fn settle_format(&mut self) -> Result<(), clap::Error> {
+        if let Command::Export(args) = &self.command {
+            self.globals.format = args.report;
+            return Ok(());
+        }
+        let word = &self.globals.word;
+        match Format::from_str(word, false) {
+            Ok(format) => {
+                self.globals.format = format;
+                Ok(())
+            }
+            Err(_) => {
+                let names = Format::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+                let names = names.map(|value| value.get_name().to_owned()).collect();
+                let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(&Arguments::command());
+                error.insert(ContextKind::InvalidArg, ContextValue::String("--format <FORMAT>".to_owned()));
+                error.insert(ContextKind::InvalidValue, ContextValue::String(word.clone()));
+                error.insert(ContextKind::ValidValue, ContextValue::Strings(names));
+                Err(error)
+            }
+        }
+    }
 }
 
 /// The commands.
@@ -89,6 +144,10 @@ pub enum Command {
     Serve(serve::Args),
     /// Who may connect to `alluvial serve`
     User(user::Args),
+    /// Write an audience: the members of segments who may be contacted, for one channel
+    Export(export::Args),
+    /// What an export changed: the treated and those held out, compared
+    Lift(lift::Args),
 }
 
 /// Reads an as-of date for clap, which prints one line.
@@ -106,7 +165,6 @@ pub fn date(text: &str) -> Result<NaiveDate, String> {
 mod tests {
     use super::*;
     use crate::cli::{attributes, check, demo, land, lifecycle, query, run, segment, segments};
-    use clap::CommandFactory;
 
     #[derive(Parser)]
     struct Every {

@@ -162,6 +162,11 @@ impl<'a> Output<'a> {
         let _told = writeln!(self.stderr, "{text}");
     }
 
+    /// Whether the reader of stdout has gone away.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether stderr takes colours.
     pub fn color(&self) -> bool {
         self.color

@@ -129,6 +129,11 @@ impl Environment {
         self.set(WEBHOOK_KEY).map(Secret::new)
     }
 
+    /// Who started the process, as the system says.
+    pub fn user(&self) -> Option<&str> {
+        ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| self.set(name))
+    }
+
     /// The clouds' usual variables, as object stores read them. Mostly secrets: never print them.
     pub fn cloud(&self) -> BTreeMap<String, String> {
         let of_a_cloud = |name: &str| {

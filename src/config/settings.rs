@@ -8,6 +8,7 @@ use url::Url;
 
 use super::document::{Document, Origin, Section, suggest};
 use super::environment::{Environment, Machine, Secret};
+use super::exports::ExportSettings;
 use super::fault::Faults;
 use super::fields::{self, FieldSettings};
 use super::lifecycle::LifecycleSettings;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub landing: LandingSettings,
     /// The thresholds of the lifecycle stages.
     pub lifecycle: LifecycleSettings,
+    /// What exports need beside a command line.
+    pub exports: ExportSettings,
     /// How long each table is kept.
     pub retention: RetentionSettings,
     /// Where alerts may go.
@@ -214,8 +217,7 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
     let landing = read_landing(top.section("landing"));
     let lifecycle = LifecycleSettings::read(top.section("lifecycle"));
     let serve = ServeSettings::read(top.section("serve"), root);
-    // Known to the contract; its settings come with the audiences, and until then any key is refused.
-    top.section("exports").finish();
+    let exports = ExportSettings::read(top.section("exports"));
     let retention = RetentionSettings::read(top.section("retention"));
     let mut alerts = top.section("alerts");
     let allow_private_addresses = alerts.flag("allow_private_addresses").unwrap_or(false);
@@ -233,6 +235,7 @@ fn resolve(document: &Document, root: &Path, environment: &Environment, override
         customers,
         landing,
         lifecycle,
+        exports,
         retention,
         alerts: AlertSettings { allow_private_addresses },
         serve,

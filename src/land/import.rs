@@ -13,6 +13,8 @@ mod csv;
 mod json;
 /// Parquet.
 mod parquet;
+/// Files of other programs, as they are written.
+pub(in crate::land) mod raw;
 /// Files, compressed or not, and their hash.
 mod source;
 /// From text files to rows.

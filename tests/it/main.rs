@@ -11,12 +11,18 @@ mod bad_input;
 mod commands;
 /// Why a customer is in a segment.
 mod explain;
+/// Audiences: who is written, the bytes of every format, the ledger.
+mod exports;
 /// Functions over rows, by the program itself.
 mod functions;
 /// The promises of the segment language, for queries that nobody would write.
 mod fuzz;
 /// Temporary projects, and commands as snapshots.
 mod harness;
+/// Who is held out, what claims whom, differences, and what an export changed.
+mod holdouts;
+/// Exports of other programs, mapped to the contract.
+mod imports;
 /// Which files are read, how their columns are understood, and what stops a run.
 mod landing;
 /// A tiny shop run by the program itself.

@@ -1,0 +1,157 @@
+//! What the newest landed data says about consent, validity and suppressions: asked anew by every export.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::Date32Type;
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+
+use super::format::{Channel, Format};
+use super::functions;
+use crate::config::AdsRequires;
+use crate::engine::statement::{Params, plan_text};
+use crate::error::{Error, Result};
+use crate::land;
+use crate::profile;
+use crate::schema::landed::Table;
+use crate::snapshot::setup::Project;
+
+const ENDED: &str = include_str!("../../sql/audience/ended.sql");
+const RECORDS: &str = include_str!("../../sql/audience/records.sql");
+const EMAIL_ENDED: &str = include_str!("../../sql/audience/email_ended.sql");
+const PHONE_ENDED: &str = include_str!("../../sql/audience/phone_ended.sql");
+const ADS_DENIED: &str = include_str!("../../sql/audience/ads_denied.sql");
+const SUPPRESSED: &str = include_str!("../../sql/audience/suppressed.sql");
+const OTHERS: &str = include_str!("../../sql/audience/others.sql");
+const NO_OTHERS: &str = "SELECT * FROM (SELECT arrow_cast(NULL, 'Utf8View') AS customer_id, arrow_cast(NULL, 'Utf8View') \
+                         AS email_key, arrow_cast(NULL, 'Utf8View') AS phone_key, arrow_cast(NULL, 'Utf8View') AS email, \
+                         arrow_cast(NULL, 'Utf8View') AS phone) WHERE false";
+
+/// What advertising needs of a row, and the word for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ads(pub(super) AdsRequires);
+
+impl Ads {
+    /// The condition over the columns of `flags.sql`.
+    pub(super) fn condition(self) -> &'static str {
+        match self.0 {
+            AdsRequires::AdsConsent => "(ads_granted AND NOT ads_denied)",
+            AdsRequires::EmailConsent => "(email_may AND NOT ads_denied)",
+            AdsRequires::None => "NOT ads_denied",
+        }
+    }
+
+    /// The state of consent that every row of an export has.
+    pub(super) fn state(self) -> &'static str {
+        match self.0 {
+            AdsRequires::AdsConsent => "granted",
+            AdsRequires::EmailConsent | AdsRequires::None => "unspecified",
+        }
+    }
+}
+
+/// The door of one export.
+pub(super) struct Door<'a> {
+    /// The project.
+    pub(super) project: &'a Project,
+    /// The export's session; it has `members` and `customer_contacts`.
+    pub(super) session: &'a SessionContext,
+    /// The present.
+    pub(super) at: DateTime<Utc>,
+}
+
+impl Door<'_> {
+    /// Reads the newest landed data: the session gets `roots`, `door_records`, `door_others`, `email_ended`,
+    /// `phone_ended`, `ads_denied` and `suppressed`.
+    ///
+    /// # Errors
+    /// `audience.no_consent` where nothing is landed about the consent that the format needs; landed files that cannot be
+    /// read.
+    pub(super) async fn open(&self, format: &Format, checks: bool) -> Result<Ads> {
+        let (project, session) = (self.project, self.session);
+        functions::register(session);
+        let zone = project.settings.project.zone;
+        let options = project.landing(zone.local_date(self.at), self.at);
+        let found = Box::pin(land::find(session, &project.sources, &options)).await?;
+        let events = found.rows_sql(Table::Events, &options);
+        let orders = found.rows_sql(Table::Orders, &options);
+        let landed = Box::pin(land::settle_people(&project.engine, session, found, &options)).await?;
+        let present = landed.table(Table::Customers).present;
+        let ads = self.needs(format, &present, checks)?;
+
+        Box::pin(profile::identities(&project.engine, session)).await?;
+        let now = ScalarValue::TimestampMicrosecond(Some(self.at.timestamp_micros()), Some("UTC".into()));
+        let today = ScalarValue::Date32(Some(Date32Type::from_naive_date(zone.local_date(self.at))));
+        let params = Params::new().with("now", now);
+        self.view("door_events", &format!("SELECT * FROM ({events}) WHERE occurred_at <= $now"), &params).await?;
+        self.view("door_orders", &orders, &Params::new()).await?;
+        self.keep("ended", ENDED, &Params::new()).await?;
+        // Parsing phones is dear: without need only those are read that consent or advertising asks about.
+        let all_phones = !checks || format.channel == Channel::Ads || landed.has(Table::Suppressions);
+        self.keep("door_records", RECORDS, &params.with("all_phones", all_phones)).await?;
+        self.keep("email_ended", EMAIL_ENDED, &Params::new()).await?;
+        self.keep("phone_ended", PHONE_ENDED, &Params::new()).await?;
+        self.keep("ads_denied", ADS_DENIED, &Params::new()).await?;
+        self.keep("suppressed", SUPPRESSED, &Params::new().with("today", today)).await?;
+        let unknown = "SELECT count(*) FROM (SELECT m.customer_id, coalesce(r.root, m.customer_id) AS person \
+                       FROM roots r RIGHT JOIN members m ON r.id = m.customer_id) m \
+                       LEFT ANTI JOIN door_records d ON d.person = m.person";
+        let unknown = plan_text(session, unknown, &Params::new()).await?.collect().await?;
+        let any = super::choose::first_count(&unknown) > 0;
+        self.keep("door_others", if any { OTHERS } else { NO_OTHERS }, &Params::new()).await?;
+        Ok(ads)
+    }
+
+    /// What advertising needs; refuses a format whose consent nobody landed.
+    fn needs(&self, format: &Format, present: &BTreeSet<String>, checks: bool) -> Result<Ads> {
+        let lacks = |column: &str, what: &str| {
+            Error::input(
+                "audience.no_consent",
+                format!("nothing is landed about consent to {what}, which `{}` needs", format.name),
+            )
+            .in_file("alluvial.toml")
+            .with_hint(format!(
+                "say which landed column it is: `[tables.customers.columns]` `{column} = \"…\"`, with the values that the \
+                 contract knows"
+            ))
+        };
+        let has = |column: &str| present.contains(column);
+        let written = self.project.settings.exports.ads_requires;
+        let ads = if has("ads_consent") { Some(AdsRequires::AdsConsent) } else { written };
+        if !checks {
+            return Ok(Ads(ads.unwrap_or(AdsRequires::AdsConsent)));
+        }
+        match (format.channel, ads) {
+            (Channel::Email, _) | (Channel::Ads, Some(AdsRequires::EmailConsent)) if !has("email_consent") => {
+                Err(lacks("email_consent", "e-mail"))
+            }
+            (Channel::Sms, _) if !has("sms_consent") => Err(lacks("sms_consent", "text messages")),
+            (Channel::Ads, Some(AdsRequires::AdsConsent)) if !has("ads_consent") => {
+                Err(lacks("ads_consent", "advertising"))
+            }
+            (Channel::Ads, None) => Err(Error::definition(
+                "audience.ads_requires",
+                format!("`{}` needs consent to advertising: `ads_consent` is not landed, and nothing says what stands for it", format.name),
+            )
+            .in_file("alluvial.toml")
+            .with_hint(
+                "land `ads_consent`, or write under `[exports]` what your law asks: `ads_requires = \"ads_consent\"`, \
+                 `\"email_consent\"` or `\"none\"`",
+            )),
+            (_, ads) => Ok(Ads(ads.unwrap_or(AdsRequires::AdsConsent))),
+        }
+    }
+
+    async fn view(&self, name: &str, sql: &str, params: &Params) -> Result<()> {
+        let frame = plan_text(self.session, sql, params).await?;
+        self.session.register_table(name, frame.into_view())?;
+        Ok(())
+    }
+
+    async fn keep(&self, name: &str, sql: &str, params: &Params) -> Result<()> {
+        let frame = plan_text(self.session, sql, params).await?;
+        self.project.engine.materialize(self.session, name, frame, false).await?;
+        Ok(())
+    }
+}
