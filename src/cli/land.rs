@@ -3,11 +3,11 @@
 use super::Outcome;
 use super::opened::{Call, Opened};
 use crate::config::Settings;
+use crate::erase::keep_out;
 use crate::error::Error;
 use crate::land::TableOptions;
 use crate::land::import::{Request, import};
 use crate::land::mapped::Mapping;
-use crate::erase::keep_out;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

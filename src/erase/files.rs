@@ -1,6 +1,7 @@
 //! Parquet files read row by row, and written anew without some of their rows.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -10,14 +11,17 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 use tokio::io::AsyncWriteExt;
 
@@ -26,7 +30,7 @@ use crate::engine::BATCH_ROWS;
 use crate::engine::encode::Encoder;
 use crate::error::{Error, Kind, Result};
 use crate::lake::parts::{self, DataFile, FILE_ROWS, Partition};
-use crate::lake::{Lake, failure};
+use crate::lake::{Lake, failure, inspect};
 use crate::land::OfForgotten;
 use crate::schema::published::Published;
 
@@ -35,11 +39,36 @@ const GROUP_ROWS: usize = 128 << 10;
 /// Bytes of one part of an upload.
 const UPLOAD_BYTES: usize = 8 << 20;
 
-type Builder = ParquetRecordBatchStreamBuilder<ParquetObjectReader>;
+type Builder = ParquetRecordBatchStreamBuilder<StoredFile>;
+
+/// A file in the store whose footer is read and checked.
+struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    metadata: Arc<ParquetMetaData>,
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        futures::future::ready(Ok(Arc::clone(&self.metadata))).boxed()
+    }
+}
 
 async fn open(lake: &Lake, path: &Path, size: u64) -> Result<Builder> {
-    let reader = ParquetObjectReader::new(lake.store(), path.clone()).with_file_size(size);
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await;
+    let store = lake.store();
+    let metadata = inspect::parquet(store.as_ref(), path, size).await?.metadata;
+    let builder = ParquetRecordBatchStreamBuilder::new(StoredFile { store, path: path.clone(), metadata }).await;
     Ok(builder.map_err(|error| read_failure(error, path))?.with_batch_size(BATCH_ROWS))
 }
 

@@ -89,11 +89,12 @@ impl Matcher {
         if table != "exports" {
             return Ok(filter_record_batch(batch, &not(&gone)?)?);
         }
-        let columns = batch.schema().fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let schema = batch.schema();
+        let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
             if field.name() == "query" { nullif(column, &gone) } else { Ok(Arc::clone(column)) }
         });
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
-        Ok(RecordBatch::try_new(batch.schema(), columns)?)
+        Ok(RecordBatch::try_new(schema, columns)?)
     }
 
     /// The exports that the somebody's rows of `export_members` are of.

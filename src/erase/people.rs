@@ -50,9 +50,9 @@ impl Asked {
     }
 
     fn each(&self) -> impl Iterator<Item = (Known, &String)> {
-        let of =
-            |known, values: &'_ BTreeSet<String>| values.iter().map(move |value| (known, value)).collect::<Vec<_>>();
-        [of(Known::Id, &self.ids), of(Known::Email, &self.emails), of(Known::Phone, &self.phones)].into_iter().flatten()
+        let ids = self.ids.iter().map(|value| (Known::Id, value));
+        let emails = self.emails.iter().map(|value| (Known::Email, value));
+        ids.chain(emails).chain(self.phones.iter().map(|value| (Known::Phone, value)))
     }
 }
 
