@@ -56,12 +56,12 @@ pub mod scheduler;
 pub mod segment;
 /// `alluvial segments`.
 pub mod segments;
-/// `alluvial vacuum`.
-pub mod vacuum;
 /// `alluvial serve`.
 pub mod serve;
 /// `alluvial user`.
 pub mod user;
+/// `alluvial vacuum`.
+pub mod vacuum;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -40,10 +40,10 @@ pub mod lifecycle;
 pub mod segments;
 
 // ── result ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-/// A day: computed, compared with the published day before, and published whole or not at all.
-pub mod snapshot;
 /// A segment made deliverable for one channel: consent at the door, holdout, formats, destinations, the ledger.
 pub mod audience;
+/// A day: computed, compared with the published day before, and published whole or not at all.
+pub mod snapshot;
 
 // ── personal data ───────────────────────────────────────────────────────────────────────────────────────────────────
 /// Everything that is held about a person, and forgetting it: landed files, tables, old versions, ledgers.
@@ -54,7 +54,7 @@ pub mod erase;
 pub mod jobs;
 
 // ── doors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-/// The published tables for other programs: Postgres wire and Flight SQL, users, metrics.
-pub mod serve;
 /// Commands, their output, and the report of a run.
 pub mod cli;
+/// The published tables for other programs: Postgres wire and Flight SQL, users, metrics.
+pub mod serve;
