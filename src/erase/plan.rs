@@ -100,7 +100,7 @@ impl Plan {
         let reading = Box::pin(Reading::open(project)).await?;
         let ids: Vec<String> = self.exports.iter().map(|id| literal(id)).collect();
         let sql = format!(
-            "SELECT export_id, CAST(as_of AS VARCHAR), format, destination, CAST(created_at AS VARCHAR) FROM exports \
+            "SELECT export_id, as_of, format, destination, created_at FROM exports \
              WHERE export_id IN ({}) ORDER BY created_at, export_id",
             ids.join(", ")
         );

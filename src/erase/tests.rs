@@ -247,7 +247,18 @@ async fn seen(lake: &Lake) -> Vec<bool> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_dies_is_finished_by_running_it_again() {
+    Box::pin(dies_at_every(6)).await;
+}
+
+/// The long form: every write of a pass, before and after it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
 async fn a_pass_that_dies_anywhere_is_finished_by_running_it_again() {
+    Box::pin(dies_at_every(1)).await;
+}
+
+async fn dies_at_every(step: usize) {
     let folder = folder();
     let base = published_days(&folder).await;
     assert!(holders(&base).await.len() > 8);
@@ -260,7 +271,7 @@ async fn a_pass_that_dies_anywhere_is_finished_by_running_it_again() {
     let operations = clean.done.load(Ordering::SeqCst);
     assert!(operations > 25, "{operations} writes");
     let mut halves = 0;
-    for chosen in 0..operations {
+    for chosen in (0..operations).step_by(step) {
         for after in [false, true] {
             let store = Arc::new(Dying::new(base.fork(), chosen, after));
             let dying = project(Arc::clone(&store) as Arc<dyn ObjectStore>, &folder).await;
@@ -285,7 +296,7 @@ async fn a_pass_that_dies_anywhere_is_finished_by_running_it_again() {
             assert!(told.receipt.is_none() && told.before == 1, "{chosen} {after}: {told:?}");
         }
     }
-    assert!(halves > 3, "some died between the commit and the last old file: {halves}");
+    assert!(halves > 0, "some died between the commit and the last old file: {halves}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
