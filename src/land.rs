@@ -316,7 +316,12 @@ pub async fn settle_rows(engine: &Engine, session: &SessionContext, found: Found
 ///
 /// # Errors
 /// Whatever the disk and the store say.
-pub async fn settle_identities(engine: &Engine, session: &SessionContext, found: &Found, options: &Options) -> Result<()> {
+pub async fn settle_identities(
+    engine: &Engine,
+    session: &SessionContext,
+    found: &Found,
+    options: &Options,
+) -> Result<()> {
     let mut landed = Landed::default();
     if let Some(shape) = found.shapes.get(&Table::Identities) {
         settle::settle(engine, session, shape, options, &mut landed).await?;
