@@ -46,6 +46,10 @@ pub mod snapshot;
 /// A segment made deliverable for one channel: consent at the door, holdout, formats, destinations, the ledger.
 pub mod audience;
 
+// ── personal data ───────────────────────────────────────────────────────────────────────────────────────────────────
+/// Everything that is held about a person, and forgetting it: landed files, tables, old versions, ledgers.
+pub mod erase;
+
 // ── drive ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 /// Job files, what is owed, running a day or a range, and the record of it.
 pub mod jobs;
