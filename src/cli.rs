@@ -34,6 +34,8 @@ pub mod opened;
 pub mod output;
 /// Progress on a terminal.
 pub mod progress;
+/// `alluvial link`.
+pub mod link;
 /// `alluvial publish`.
 pub mod publish;
 /// `alluvial query`.
@@ -137,6 +139,7 @@ fn dispatch(
         Command::Serve(args) => serve::execute(&args, &call, output),
         Command::User(args) => user::execute(&args, &call, output),
         Command::Export(args) => export::execute(&args, &call, output),
+        Command::Link(args) => link::execute(&args, &call, output),
         Command::Lift(args) => lift::execute(&args, &call, output),
     }
 }
