@@ -34,7 +34,7 @@ use crate::serve::fault::Fault;
 use crate::serve::session::{Core, Planned, Session};
 
 /// A prepared statement.
-pub(super) struct Prepared {
+pub(in crate::serve) struct Prepared {
     statement: Statement,
     /// Its plan (of a cursor's query: that one's), over the state that was the newest when it was last needed.
     planned: Mutex<Option<Planned>>,
@@ -83,7 +83,7 @@ pub(in crate::serve) fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<Data
 }
 
 /// What of a connection statements are prepared with.
-pub(super) struct Preparing {
+pub(in crate::serve) struct Preparing {
     core: Arc<Core>,
     session: Arc<OnceLock<Arc<Session>>>,
     cursors: Arc<Cursors>,
