@@ -28,14 +28,14 @@ pub mod land;
 pub mod lifecycle;
 /// `alluvial lift`.
 pub mod lift;
+/// `alluvial link`.
+pub mod link;
 /// The project that a command works on.
 pub mod opened;
 /// The only place that writes to a stream.
 pub mod output;
 /// Progress on a terminal.
 pub mod progress;
-/// `alluvial link`.
-pub mod link;
 /// `alluvial publish`.
 pub mod publish;
 /// `alluvial query`.
@@ -54,12 +54,12 @@ pub mod scheduler;
 pub mod segment;
 /// `alluvial segments`.
 pub mod segments;
-/// `alluvial vacuum`.
-pub mod vacuum;
 /// `alluvial serve`.
 pub mod serve;
 /// `alluvial user`.
 pub mod user;
+/// `alluvial vacuum`.
+pub mod vacuum;
 
 use std::ffi::OsString;
 use std::io::Write;

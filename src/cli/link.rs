@@ -14,9 +14,9 @@ use crate::config::quantity::parse_duration;
 use crate::diagnostic::nearest;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
+use crate::serve::check_new_link;
 use crate::serve::links::{self, Link};
 use crate::serve::users::{self, Role, User};
-use crate::serve::check_new_link;
 use crate::snapshot::reading::Reading;
 
 /// The longest that a link may open anything.
@@ -186,12 +186,17 @@ async fn user(lake: &Lake, name: Option<&str>, segment: &str, format: &str, now:
     let mut all: Vec<User> = users::list(lake).await?.into_iter().filter(may).collect();
     match (all.len(), all.pop()) {
         (1, Some(only)) => Ok(only),
-        (0, _) => Err(Error::usage("link.no_user", "a link delivers as a user of `alluvial serve`, and none may have this")
-            .with_hint("`alluvial user add NAME --role marketer` makes one who may")),
+        (0, _) => {
+            Err(Error::usage("link.no_user", "a link delivers as a user of `alluvial serve`, and none may have this")
+                .with_hint("`alluvial user add NAME --role marketer` makes one who may"))
+        }
         (_, last) => {
             let names: Vec<String> = all.iter().chain(&last).map(|user| format!("`{}`", user.name)).collect();
-            Err(Error::usage("link.which_user", "a link delivers as one user of `alluvial serve`, and several may have this")
-                .with_hint(format!("write `--user NAME`: there are {}", names.join(", "))))
+            Err(Error::usage(
+                "link.which_user",
+                "a link delivers as one user of `alluvial serve`, and several may have this",
+            )
+            .with_hint(format!("write `--user NAME`: there are {}", names.join(", "))))
         }
     }
 }
@@ -201,7 +206,8 @@ async fn list(lake: &Lake, now: DateTime<Utc>) -> Result<Rows> {
     let mut rows = Rows::new(&columns);
     for link in links::list(lake).await? {
         let used = link.used(lake).await?;
-        let stands = users::find(lake, &link.user).await?.is_some_and(|user| user.id == link.user_id && !user.is_expired(now));
+        let stands =
+            users::find(lake, &link.user).await?.is_some_and(|user| user.id == link.user_id && !user.is_expired(now));
         let state = if link.is_expired(now) {
             "expired"
         } else if !stands {

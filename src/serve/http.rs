@@ -249,7 +249,8 @@ mod tests {
         assert_eq!(paths, BTreeSet::from(answered));
         let mut ids = BTreeSet::new();
         for operations in document["paths"].as_object().unwrap().values() {
-            for (method, operation) in operations.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters") {
+            for (method, operation) in operations.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
+            {
                 assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method}");
                 assert!(operation["responses"].as_object().is_some_and(|responses| !responses.is_empty()));
             }

@@ -47,7 +47,13 @@ pub struct Use(String);
 
 impl Link {
     /// A new link, which is kept nowhere yet.
-    pub fn new(segment: &str, format: &str, user: &super::users::User, at: DateTime<Utc>, until: DateTime<Utc>) -> Self {
+    pub fn new(
+        segment: &str,
+        format: &str,
+        user: &super::users::User,
+        at: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Self {
         Self {
             id: hex::encode(&random()[..DIGITS / 2]),
             segment: segment.to_owned(),
@@ -78,7 +84,15 @@ impl Link {
         let (uses, created, expires) =
             (self.uses.map_or(-1, i64::from), self.created_at.timestamp_micros(), self.expires_at.timestamp_micros());
         let bound = serde_json::json!([
-            self.id, self.segment, self.format, self.user, self.user_id, created, expires, uses, self.direct
+            self.id,
+            self.segment,
+            self.format,
+            self.user,
+            self.user_id,
+            created,
+            expires,
+            uses,
+            self.direct
         ]);
         hex::encode(&keyed(&key, &[bound.to_string().as_bytes()])[..DIGITS / 2])
     }
@@ -207,13 +221,8 @@ mod tests {
     async fn a_link_is_bound_to_all_that_it_says_and_is_used_as_often_as_it_says() {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open(&folder.path().display().to_string(), &Default::default(), folder.path()).unwrap();
-        let new = NewUser {
-            name: "maria".to_owned(),
-            role: Role::Marketer,
-            expires_at: None,
-            segments: None,
-            formats: None,
-        };
+        let new =
+            NewUser { name: "maria".to_owned(), role: Role::Marketer, expires_at: None, segments: None, formats: None };
         let now = DateTime::UNIX_EPOCH;
         let (user, _) = users::add(&lake, new, now).await.unwrap();
         let mut link = Link::new("win-back", "email", &user, now, now + chrono::TimeDelta::days(7));

@@ -51,7 +51,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Export> {
     let several = texts(section.text_or_texts("segments"));
     let query = section.text("query").map(|query| query.value);
     match written.as_slice() {
-        [] => section.missing("segment", "name one: `segment = \"win-back\"`, or several: `segments = [\"vip\", \"loyal\"]`"),
+        [] => section
+            .missing("segment", "name one: `segment = \"win-back\"`, or several: `segments = [\"vip\", \"loyal\"]`"),
         [_] => {}
         [.., last] => {
             let at = section.place_of(last);
@@ -158,9 +159,13 @@ mod tests {
             bom: true,
         };
         assert_eq!(read.unwrap(), [Step::Export(Box::new(export))]);
-        let query = steps("query = \"number_of_orders = 0\"\nformat = \"jsonl\"\nto = \"a.jsonl\"\nsince = \"last\"").unwrap();
+        let query =
+            steps("query = \"number_of_orders = 0\"\nformat = \"jsonl\"\nto = \"a.jsonl\"\nsince = \"last\"").unwrap();
         let [Step::Export(export)] = query.as_slice() else { panic!("{query:?}") };
-        assert_eq!((&export.audience, export.since), (&Audience::Query("number_of_orders = 0".to_owned()), Some(Since::Last)));
+        assert_eq!(
+            (&export.audience, export.since),
+            (&Audience::Query("number_of_orders = 0".to_owned()), Some(Since::Last))
+        );
     }
 
     #[test]

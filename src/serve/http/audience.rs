@@ -37,7 +37,11 @@ impl Asked {
     }
 
     pub(super) fn one(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Every value of a name, each of which may be several with commas between.
@@ -91,8 +95,9 @@ pub(super) fn request(session: &Session, segment: &str, query: Option<&str>) -> 
     let asked = Asked::read(query, &PARAMETERS, &["exclude"])?;
     let user = &session.user;
     let Some(format) = asked.one("format") else {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "audience.no_format", "an audience has a format")
-            .hint("write `?format=email`, or basic, extended, sms, facebook, google, klaviyo, mailchimp, parquet, jsonl"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "audience.no_format", "an audience has a format").hint(
+            "write `?format=email`, or basic, extended, sms, facebook, google, klaviyo, mailchimp, parquet, jsonl",
+        ));
     };
     let exclude = asked.all("exclude");
     // What is taken off tells who is in it.
@@ -152,9 +157,16 @@ mod tests {
     fn parameters_are_known_and_given_once() {
         let known = ["format", "exclude"];
         let asked = Asked::read(Some("format=email&exclude=a,b&exclude=c%2Dd"), &known, &["exclude"]).ok().unwrap();
-        assert_eq!((asked.one("format"), asked.all("exclude")), (Some("email"), vec!["a".into(), "b".into(), "c-d".into()]));
-        let told = |query: &str| Asked::read(Some(query), &known, &[]).err().map(|problem| (problem.detail, problem.hint));
-        assert_eq!(told("fromat=x"), Some(("there is no parameter `fromat`".into(), Some("did you mean `format`?".into()))));
+        assert_eq!(
+            (asked.one("format"), asked.all("exclude")),
+            (Some("email"), vec!["a".into(), "b".into(), "c-d".into()])
+        );
+        let told =
+            |query: &str| Asked::read(Some(query), &known, &[]).err().map(|problem| (problem.detail, problem.hint));
+        assert_eq!(
+            told("fromat=x"),
+            Some(("there is no parameter `fromat`".into(), Some("did you mean `format`?".into())))
+        );
         assert_eq!(told("format=a&format=b").unwrap().0, "`format` is given twice");
         assert!(Asked::read(None, &known, &[]).is_ok());
     }

@@ -53,7 +53,10 @@ impl Downloads {
     ) -> Result<Response, Problem> {
         let core = &session.core;
         if core.project.key().is_none() {
-            return Err(Problem::unavailable("serve.read_only", "the server was started without writing, and every delivery is recorded"));
+            return Err(Problem::unavailable(
+                "serve.read_only",
+                "the server was started without writing, and every delivery is recorded",
+            ));
         }
         let format = Format::load(&core.project.engine, &request.format)?;
         let codec = if format.encoding == Encoding::Parquet { Codec::None } else { codec };
@@ -68,7 +71,16 @@ impl Downloads {
         let (writer, reader) = spool(core.project.engine.scratch_folder()).map_err(Error::from)?;
         let (here, gone) = oneshot::channel();
         let (told, begun) = oneshot::channel();
-        let making = Making { project: Arc::clone(&core.project), request, way, codec, at: core.clock.now(), writer, told, slot };
+        let making = Making {
+            project: Arc::clone(&core.project),
+            request,
+            way,
+            codec,
+            at: core.clock.now(),
+            writer,
+            told,
+            slot,
+        };
         let runtime = tokio::runtime::Handle::current();
         // A thread of its own: an export walks deep plans and waits for disks.
         tokio::task::spawn_blocking(move || runtime.block_on(making.until(gone)));
@@ -164,7 +176,12 @@ struct Sending {
 impl Sending {
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let reader = &mut self.reader;
-        let next = async { reader.next().await.map_err(|error| Fault::from(Error::new(Kind::Transient, "serve.spool", error.to_string()))) };
+        let next = async {
+            reader
+                .next()
+                .await
+                .map_err(|error| Fault::from(Error::new(Kind::Transient, "serve.spool", error.to_string())))
+        };
         self.running.on(next).await
     }
 }

@@ -22,7 +22,8 @@ use crate::serve::session::Stage;
 use crate::serve::users::{self, User};
 
 /// A page carries all that it is made of, asks nobody for anything, and shows itself to nobody else's.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const STYLE: &str = "body{font:17px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;margin:0;background:#f4f5f7;color:#1c2330}\
 main{max-width:26rem;margin:12vh auto 2rem;padding:2rem;background:#fff;border-radius:14px;box-shadow:0 1px 4px #0002}\
 h1{font-size:1.35rem;line-height:1.3;margin:0 0 .5rem;overflow-wrap:anywhere}p{margin:.6rem 0}.dim{color:#5b6472;font-size:.9rem}\
@@ -50,11 +51,14 @@ async fn opened(http: &Arc<Http>, method: &Method, token: &str, headers: &Header
     let lake = &core.project.lake;
     let found = links::find(lake, key, token).await?;
     let found = match found {
-        Some(link) => users::find(lake, &link.user).await?.filter(|user| user.id == link.user_id).map(|user| (link, user)),
+        Some(link) => {
+            users::find(lake, &link.user).await?.filter(|user| user.id == link.user_id).map(|user| (link, user))
+        }
         None => None,
     };
     let now = core.clock.now();
-    let gone = |detail: &str| Problem::new(StatusCode::GONE, "serve.link", detail).hint("ask whoever sent it for a new one");
+    let gone =
+        |detail: &str| Problem::new(StatusCode::GONE, "serve.link", detail).hint("ask whoever sent it for a new one");
     let Some((link, user)) = found.filter(|(_, user)| !user.is_expired(now)) else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "serve.link", "this link opens nothing (any more)")
             .hint("ask whoever sent it for a new one"));
@@ -129,7 +133,8 @@ fn page(link: &Link, format: &Format) -> Response {
 }
 
 fn refusal(problem: &Problem) -> Response {
-    let hint = problem.hint.as_deref().map(|hint| format!("<p class=\"dim\">{}</p>", escaped(hint))).unwrap_or_default();
+    let hint =
+        problem.hint.as_deref().map(|hint| format!("<p class=\"dim\">{}</p>", escaped(hint))).unwrap_or_default();
     let body = format!("<h1>Nothing to download</h1><p>{}.</p>{hint}", escaped(&capitalised(&problem.detail)));
     html(problem.status, "Alluvial", &body)
 }

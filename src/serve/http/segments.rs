@@ -85,8 +85,7 @@ async fn read(session: &Session, as_of: Option<NaiveDate>, columns: &str) -> Res
     let context = core.project.engine.session();
     context.register_table("segments", Arc::clone(segments) as Arc<dyn TableProvider>)?;
     context.register_table("sizes", Arc::clone(sizes) as Arc<dyn TableProvider>)?;
-    let sql =
-        format!("SELECT {columns} FROM segments s LEFT JOIN sizes z ON z.segment = s.segment ORDER BY s.segment");
+    let sql = format!("SELECT {columns} FROM segments s LEFT JOIN sizes z ON z.segment = s.segment ORDER BY s.segment");
     Ok((day, Box::pin(rows(&context, &sql)).await?))
 }
 
@@ -94,8 +93,9 @@ async fn read(session: &Session, as_of: Option<NaiveDate>, columns: &str) -> Res
 pub(super) async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<Value>> {
     let frame: DataFrame = plan_text(context, sql, &Params::new()).await?;
     let batches = frame.collect().await?;
-    let mut writer =
-        arrow::json::writer::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::JsonArray>(Vec::new());
+    let mut writer = arrow::json::writer::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::JsonArray>(Vec::new());
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
         writer.write(batch)?;
     }
