@@ -4,17 +4,18 @@
 //! published state to the next, that comments are told, and that `version()` says what tools parse.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProviderList, MemTable, SchemaProvider, TableProvider};
+use datafusion::catalog::{CatalogProviderList, MemTable, SchemaProvider, Session, TableProvider};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
 };
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
@@ -71,7 +72,13 @@ impl PgTemplate {
         }
         let current = Current::default();
         let inner = PgCatalogSchemaProvider::try_new(current.clone(), Arc::clone(&self.fixed), EmptyContextProvider)?;
-        let made = Arc::new(PgCatalog { current, inner, comments: RwLock::default(), told: RwLock::default() });
+        let made = Arc::new_cyclic(|own| PgCatalog {
+            own: Weak::clone(own),
+            current,
+            inner,
+            comments: RwLock::default(),
+            told: RwLock::default(),
+        });
         if all.len() >= SIGHTS {
             all.clear();
         }
@@ -148,6 +155,7 @@ type Told = Arc<HashMap<(i32, i32), String>>;
 
 /// `pg_catalog` of one sight.
 pub(super) struct PgCatalog {
+    own: Weak<PgCatalog>,
     current: Current,
     inner: PgCatalogSchemaProvider<Current, EmptyContextProvider>,
     comments: RwLock<Arc<Comments>>,
@@ -215,29 +223,58 @@ impl PgCatalog {
         Ok(told)
     }
 
-    async fn descriptions(&self) -> DfResult<Arc<dyn TableProvider>> {
-        let fixed = self.inner.table("pg_description").await?;
-        let Some(session) = self.current.list().map(|_| SessionContext::new_with_state(bare())) else {
-            return fixed.ok_or_else(|| DataFusionError::Internal("there is no pg_description".to_owned()));
+    /// The rows of `pg_description`.
+    async fn descriptions(&self) -> DfResult<RecordBatch> {
+        let told = match self.current.list() {
+            Some(_) => self.describe(&SessionContext::new_with_state(bare())).await?,
+            None => Told::default(),
         };
-        let told = self.describe(&session).await?;
         let mut rows: Vec<(&(i32, i32), &String)> = told.iter().collect();
         rows.sort();
-        let number = |name: &str| Field::new(name, DataType::Int32, false);
-        let schema = Arc::new(Schema::new(vec![
-            number("objoid"),
-            number("classoid"),
-            number("objsubid"),
-            Field::new("description", DataType::Utf8, false),
-        ]));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(rows.iter().map(|((oid, _), _)| *oid).collect::<Int32Array>()),
             Arc::new(rows.iter().map(|_| PG_CLASS).collect::<Int32Array>()),
             Arc::new(rows.iter().map(|((_, place), _)| *place).collect::<Int32Array>()),
             Arc::new(rows.iter().map(|(_, text)| Some(text.as_str())).collect::<StringArray>()),
         ];
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-        Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+        Ok(RecordBatch::try_new(description_schema(), columns)?)
+    }
+}
+
+/// The columns of `pg_description`.
+fn description_schema() -> SchemaRef {
+    let number = |name: &str| Field::new(name, DataType::Int32, false);
+    let text = Field::new("description", DataType::Utf8, false);
+    Arc::new(Schema::new(vec![number("objoid"), number("classoid"), number("objsubid"), text]))
+}
+
+/// `pg_description`, whose rows are found when they are read and not before: finding them reads `pg_class`, and that
+/// lists this table while it holds the numbers of all.
+#[derive(Debug)]
+struct Descriptions(Weak<PgCatalog>);
+
+#[async_trait]
+impl TableProvider for Descriptions {
+    fn schema(&self) -> SchemaRef {
+        description_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let rows = match self.0.upgrade() {
+            Some(catalog) => catalog.descriptions().await?,
+            None => RecordBatch::new_empty(description_schema()),
+        };
+        MemTable::try_new(description_schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
     }
 }
 
@@ -263,7 +300,7 @@ impl SchemaProvider for PgCatalog {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match name {
-            "pg_description" => self.descriptions().await.map(Some),
+            "pg_description" => Ok(Some(Arc::new(Descriptions(Weak::clone(&self.own))))),
             _ => self.inner.table(name).await,
         }
     }

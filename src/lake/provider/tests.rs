@@ -282,8 +282,9 @@ async fn a_query_for_one_segment_of_one_day_reads_its_row_groups_and_no_others()
     const GROUP: usize = 262_144;
     let lake = testing::memory();
     let segments: Vec<&str> = ["a", "b", "c"].iter().flat_map(|segment| std::iter::repeat_n(*segment, GROUP)).collect();
-    let customers: Vec<String> =
+    let mut customers: Vec<String> =
         (0..3 * GROUP).map(|at| format!("{:08x}", at.wrapping_mul(2_654_435_761) % 0xffff_ffff)).collect();
+    customers.chunks_mut(GROUP).for_each(<[String]>::sort_unstable);
     let rows: Vec<(&str, &str)> = segments.into_iter().zip(customers.iter().map(String::as_str)).collect();
     let mut days = Vec::new();
     for number in 1..=2 {
