@@ -167,6 +167,9 @@ pub fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime> {
         .worker_threads(settings.engine.threads)
         // Plans of many segments are deep trees, which are walked by recursion.
         .thread_stack_size(8 << 20)
+        // Threads that block wait for disks and deflate. Each keeps what it has allocated: few are enough, and not for long.
+        .max_blocking_threads((settings.engine.threads * 8).max(24))
+        .thread_keep_alive(std::time::Duration::from_secs(1))
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Resources, "cli.runtime", "no threads could be started").with_source(error))

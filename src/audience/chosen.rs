@@ -248,11 +248,12 @@ impl<'a> Chosen<'a> {
         let gone =
             format!("SELECT l.customer_id FROM last_members l LEFT ANTI JOIN {now} c ON c.customer_id = l.customer_id");
         let all = plan_text(&self.session, &format!("SELECT count(*) FROM ({gone})"), &Params::new()).await?;
-        let address = match self.format.channel {
-            Channel::Email => "d.email_key",
-            Channel::Sms => "d.phone_key",
-            Channel::Ads => "coalesce(d.email_key, d.phone_key)",
-            Channel::Post | Channel::None => "CAST(NULL AS VARCHAR)",
+        // Whoever left no address cannot be found at the destination: such people are counted, not written.
+        let (address, known) = match self.format.channel {
+            Channel::Email => ("d.email_key", "d.email_key IS NOT NULL"),
+            Channel::Sms => ("d.phone_key", "d.phone_key IS NOT NULL"),
+            Channel::Ads => ("coalesce(d.email_key, d.phone_key)", "coalesce(d.email_key, d.phone_key) IS NOT NULL"),
+            Channel::Post | Channel::None => ("CAST(NULL AS VARCHAR)", "true"),
         };
         // An address that another customer keeps on the list stays there.
         let removed = format!(
@@ -260,7 +261,7 @@ impl<'a> Chosen<'a> {
                SELECT l.customer_id, CAST(NULL AS VARCHAR) AS segment, d.customer_id AS record_id, {address} AS address, \
                       true AS email_ok, true AS sms_ok, true AS post_ok, d.email_consent_at, d.email_consent_source, d.sms_consent_at \
                FROM (SELECT l.customer_id, coalesce(r.root, l.customer_id) AS person FROM roots r RIGHT JOIN ({gone}) l ON r.id = l.customer_id) l \
-               JOIN (SELECT * FROM door_records WHERE is_main) d ON d.person = l.person) g \
+               JOIN (SELECT * FROM door_records WHERE is_main) d ON d.person = l.person WHERE {known}) g \
              LEFT ANTI JOIN {now} c ON c.address = g.address)"
         );
         Ok(Difference {

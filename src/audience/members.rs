@@ -133,7 +133,7 @@ pub(super) async fn losses(reading: &Reading, order: &[String], day: NaiveDate) 
     let sql = format!(
         "SELECT CAST(a.place AS BIGINT) AS place, CAST(f.place AS BIGINT) AS won_by, count(*) AS customers FROM ({all}) a \
          JOIN (SELECT customer_id, min(place) AS place FROM ({all}) GROUP BY customer_id) f ON f.customer_id = a.customer_id \
-         WHERE a.place > f.place GROUP BY a.place, f.place ORDER BY a.place, f.place"
+         WHERE a.place > f.place GROUP BY a.place, f.place ORDER BY 1, 2"
     );
     let mut lost = Vec::new();
     for batch in plan_text(&reading.session, &sql, &Params::new()).await?.collect().await? {

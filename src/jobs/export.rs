@@ -33,7 +33,14 @@ pub fn check(project: &Project, job: &Job) -> Result<()> {
         _ => None,
     });
     for export in exports {
-        Format::load(&project.engine, &export.format).map_err(|error| error.in_file(place()))?;
+        // On a command line an unknown format is wrong usage; in a file it is a fault of the file.
+        Format::load(&project.engine, &export.format).map_err(|error| {
+            let told = Error::definition(error.code(), error.message()).in_file(place());
+            match error.hint() {
+                Some(hint) => told.with_hint(hint),
+                None => told,
+            }
+        })?;
         let known = definitions(project)?.known();
         for id in segments_of(export).filter(|id| !known.contains_key(*id)) {
             let error =

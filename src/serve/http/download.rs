@@ -87,7 +87,7 @@ impl Downloads {
         let lost = |_| Fault::new("XX000", "the request failed, and not by its own fault");
         let report = running.on(async { begun.await.map_err(lost) }).await??;
         running.gives(report.counts.written);
-        let body = Sending { running, reader, _here: here, _sending: sending };
+        let body = Sending { running, reader, _session: Arc::clone(session), _here: here, _sending: sending };
         Ok(response(&report, &format, codec, body))
     }
 }
@@ -168,6 +168,8 @@ impl Steps for Told {
 struct Sending {
     running: Running,
     reader: Follower,
+    /// Let go, it would end what runs under it.
+    _session: Arc<Session>,
     /// Let go, it says that the client is gone.
     _here: oneshot::Sender<()>,
     _sending: OwnedSemaphorePermit,

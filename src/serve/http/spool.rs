@@ -77,12 +77,11 @@ impl Follower {
             let progress = *self.progress.borrow_and_update();
             if self.at < progress.bytes {
                 let rest = usize::try_from(progress.bytes - self.at).unwrap_or(CHUNK);
-                let (file, at) = (Arc::clone(&self.file), self.at);
-                let read = tokio::task::spawn_blocking(move || {
-                    let mut chunk = vec![0; rest.min(CHUNK)];
-                    file.read_exact_at(&mut chunk, at).map(|()| Bytes::from(chunk))
-                });
-                let chunk = read.await.map_err(|_| broken())??;
+                // It was written a moment ago and lies in memory. A thread for every read would cost more than the read, and keep
+                // what it has allocated.
+                let mut chunk = vec![0; rest.min(CHUNK)];
+                self.file.read_exact_at(&mut chunk, self.at)?;
+                let chunk = Bytes::from(chunk);
                 self.at += chunk.len() as u64;
                 return Ok(Some(chunk));
             }
