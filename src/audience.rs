@@ -8,6 +8,8 @@
 
 /// Who of the members is written, and what became of the others.
 mod choose;
+/// An audience whose every member is settled.
+mod chosen;
 /// From rows to the bytes of a file, compressed on several threads.
 mod compress;
 /// Files at their destination, whole or not at all.
@@ -29,6 +31,7 @@ pub mod lift;
 /// Whose members an export delivers.
 mod members;
 
+pub use compress::Codec;
 pub use export::{
-    Counts, Destination, Place, Report, Request, Since, Steps, Target, Unwatched, Whose, deliver, export,
+    Counts, Destination, Place, Report, Request, Since, Steps, Tap, Target, Unwatched, Whose, deliver, export,
 };

@@ -32,6 +32,8 @@ pub mod land;
 pub mod lifecycle;
 /// `alluvial lift`.
 pub mod lift;
+/// `alluvial link`.
+pub mod link;
 /// The project that a command works on.
 pub mod opened;
 /// The only place that writes to a stream.
@@ -143,6 +145,7 @@ fn dispatch(
         Command::Serve(args) => serve::execute(&args, &call, output),
         Command::User(args) => user::execute(&args, &call, output),
         Command::Export(args) => export::execute(&args, &call, output),
+        Command::Link(args) => link::execute(&args, &call, output),
         Command::Lift(args) => lift::execute(&args, &call, output),
     }
 }
@@ -170,6 +173,9 @@ pub fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime> {
         .worker_threads(settings.engine.threads)
         // Plans of many segments are deep trees, which are walked by recursion.
         .thread_stack_size(8 << 20)
+        // Threads that block wait for disks and deflate. Each keeps what it has allocated: few are enough, and not for long.
+        .max_blocking_threads((settings.engine.threads * 8).max(24))
+        .thread_keep_alive(std::time::Duration::from_secs(1))
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Resources, "cli.runtime", "no threads could be started").with_source(error))

@@ -114,6 +114,11 @@ impl Engine {
         pool_bytes(self.limits.memory)
     }
 
+    /// The folder for spill and intermediate results, which is gone with the engine.
+    pub fn scratch_folder(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
     /// The folder in which a project overrides SQL files.
     pub fn overrides(&self) -> Option<&PathBuf> {
         self.overrides.as_ref()

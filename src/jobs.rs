@@ -8,6 +8,8 @@ pub mod by_hand;
 pub mod definition;
 /// What is owed: days without a final record.
 pub mod due;
+/// The step `export`.
+pub mod export;
 /// Which of several schedulers leads.
 pub mod lease;
 /// Seconds and peak memory of each step of a run.

@@ -1,6 +1,6 @@
-//! The published tables for other programs: the Postgres wire and Flight SQL over one catalogue.
+//! The published tables for other programs: the Postgres wire and Flight SQL over one catalogue; audiences over HTTP.
 //!
-//! Both doors plan a statement when it is executed, over one published state (`state`), within what its user may see
+//! Both doors of SQL plan a statement when it is executed, over one published state (`state`), within what its user may see
 //! (`catalog`), and run it as a stream that can be stopped (`running`).
 
 /// What a sight sees of a state.
@@ -11,6 +11,8 @@ pub mod fault;
 mod flight;
 mod http;
 mod incoming;
+/// Audiences for whoever has no more than an address.
+pub mod links;
 mod login;
 mod metrics;
 mod pg;
@@ -44,6 +46,8 @@ use postgres::PostgresDoor;
 use session::{Core, Stage, reached};
 use tls::Certificate;
 
+pub use http::link::check_new as check_new_link;
+
 /// How often it is seen whether users are still users.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
 /// How much longer than asked for the last connections may take to close.
@@ -65,7 +69,7 @@ pub struct Addresses {
     pub postgres: Option<SocketAddr>,
     /// Flight SQL.
     pub flight: Option<SocketAddr>,
-    /// `/healthz` and `/metrics`.
+    /// `/healthz`, `/metrics`, the API and links.
     pub http: Option<SocketAddr>,
 }
 

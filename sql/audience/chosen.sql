@@ -13,7 +13,7 @@ others AS (
   ) WHERE place > 1
 )
 SELECT a.customer_id, a.segment, a.record_id, a.address, a.email_ok, a.sms_ok, a.post_ok, a.email_consent_at,
-       a.email_consent_source, a.sms_consent_at,
+       a.email_consent_source, a.sms_consent_at, a.ads_granted,
        is_held_out(a.segment, a.customer_id, $holdout) OR is_held_out($global_salt, a.customer_id, $global_holdout) AS is_held
 FROM others o RIGHT ANTI JOIN able a ON o.customer_id = a.customer_id
 ORDER BY a.customer_id

@@ -4,7 +4,7 @@
 SELECT customer_id, segment, record_id, is_gone, email_may AND NOT email_stopped AS email_ok,
        sms_may AND NOT sms_stopped AS sms_ok, has_post AND NOT post_stopped AS post_ok,
        email_consent_at, email_consent_source, sms_consent_at,
-       NOT is_gone AND /*has_address*/ AS with_address, /*address*/ AS address, /*consented*/ AS consented,
+       ads_granted, NOT is_gone AND /*has_address*/ AS with_address, /*address*/ AS address, /*consented*/ AS consented,
        /*stopped*/ AS stopped
 FROM (
   SELECT p.customer_id, p.segment, p.record_id, p.is_gone, p.email_key, p.phone_key, p.has_post,
@@ -14,7 +14,7 @@ FROM (
          p.phone_key IS NOT NULL
            AND coalesce((p.sms_status = 'subscribed' AND t.address IS NULL)
                         OR (p.sms_status IN ('subscribed', 'unsubscribed') AND t.is_consented_again), false) AS sms_may,
-         coalesce(p.ads_consent = 'granted', false) AS ads_granted,
+         coalesce(p.ads_consent = 'granted', false) AS ads_granted, p.ads_consent IS NULL AS ads_unknown,
          n.address IS NOT NULL OR o.address IS NOT NULL AS ads_denied,
          coalesce(s.email, false) AS email_stopped, coalesce(s.sms, false) AS sms_stopped,
          coalesce(s.ads, false) AS ads_stopped, coalesce(s.post, false) AS post_stopped,

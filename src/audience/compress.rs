@@ -10,9 +10,12 @@ use crate::error::{Error, Result};
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub enum Codec {
+    /// Not at all.
     None,
+    /// As RFC 1952 says.
     Gzip,
+    /// As RFC 8878 says.
     Zstd,
 }
 

@@ -37,7 +37,28 @@ pub enum Destination {
     /// A file, or several beside each other.
     File(Place),
     /// Whoever asks for the bytes, as they come: a stream cannot be taken back.
-    Stream(Sender<Bytes>),
+    Stream(Tap),
+}
+
+/// Whoever asks for the bytes.
+#[derive(Debug, Clone)]
+pub struct Tap {
+    /// Takes them.
+    pub bytes: Sender<Bytes>,
+    /// How they are compressed.
+    pub codec: Codec,
+    /// The way that they go, as the ledger tells it.
+    pub shown: String,
+}
+
+impl Destination {
+    /// The destination as the ledger tells it.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(place) => place.shown(),
+            Self::Stream(tap) => tap.shown.clone(),
+        }
+    }
 }
 
 /// A folder of some store, and a file's name in it.
@@ -139,7 +160,9 @@ impl Writing<'_> {
     pub(super) async fn write(&self, stream: SendableRecordBatchStream, steps: &mut dyn Steps) -> Result<Written> {
         let codec = match self.destination {
             Destination::File(place) => Codec::of(place.name(), self.format.encoding)?,
-            Destination::Stream(_) => Codec::None,
+            // Parquet is compressed within.
+            Destination::Stream(_) if self.format.encoding == Encoding::Parquet => Codec::None,
+            Destination::Stream(tap) => tap.codec,
         };
         let mut files =
             Files { writing: self, codec, schema: stream.schema(), open: None, done: Vec::new(), shown: Vec::new() };
@@ -161,7 +184,7 @@ impl Writing<'_> {
     }
 
     /// What could not be computed says which value it was, and that may be an address.
-    fn without_values(&self, error: Error) -> Error {
+    pub(super) fn without_values(&self, error: Error) -> Error {
         if !["engine.query", "engine.arrow"].contains(&error.code()) {
             return error;
         }
@@ -361,9 +384,9 @@ impl Files<'_> {
                 }
                 Ok(())
             }
-            (None, Destination::Stream(sender)) if !open.buffer.is_empty() => {
+            (None, Destination::Stream(tap)) if !open.buffer.is_empty() => {
                 let part = Bytes::from(std::mem::take(&mut open.buffer));
-                sender.send(part).await.map_err(|_| {
+                tap.bytes.send(part).await.map_err(|_| {
                     Error::new(Kind::Transient, "audience.nobody_listens", "whoever asked for the export went away")
                 })
             }

@@ -30,22 +30,35 @@ const NO_OTHERS: &str = "SELECT * FROM (SELECT arrow_cast(NULL, 'Utf8View') AS c
 
 /// What advertising needs of a row, and the word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ads(pub(super) AdsRequires);
+pub(super) struct Ads {
+    /// Whether `ads_consent` is landed at all.
+    landed: bool,
+    /// What stands for it where it is not: of nobody, or of some customers.
+    otherwise: AdsRequires,
+}
 
 impl Ads {
     /// The condition over the columns of `flags.sql`.
     pub(super) fn condition(self) -> &'static str {
-        match self.0 {
-            AdsRequires::AdsConsent => "(ads_granted AND NOT ads_denied)",
-            AdsRequires::EmailConsent => "(email_may AND NOT ads_denied)",
-            AdsRequires::None => "NOT ads_denied",
+        match (self.landed, self.otherwise) {
+            (_, AdsRequires::AdsConsent) => "(ads_granted AND NOT ads_denied)",
+            (true, AdsRequires::EmailConsent) => "((ads_granted OR (ads_unknown AND email_may)) AND NOT ads_denied)",
+            (false, AdsRequires::EmailConsent) => "(email_may AND NOT ads_denied)",
+            (true, AdsRequires::None) => "((ads_granted OR ads_unknown) AND NOT ads_denied)",
+            (false, AdsRequires::None) => "NOT ads_denied",
         }
     }
 
-    /// The state of consent that every row of an export has.
+    /// Whether some rows may have consented, and others not have been asked.
+    pub(super) fn is_mixed(self) -> bool {
+        self.landed && self.otherwise != AdsRequires::AdsConsent
+    }
+
+    /// The state of consent that the rows of an export have.
     pub(super) fn state(self) -> &'static str {
-        match self.0 {
+        match self.otherwise {
             AdsRequires::AdsConsent => "granted",
+            _ if self.landed => "mixed",
             AdsRequires::EmailConsent | AdsRequires::None => "unspecified",
         }
     }
@@ -117,17 +130,19 @@ impl Door<'_> {
             ))
         };
         let has = |column: &str| present.contains(column);
+        let landed = has("ads_consent");
         let written = self.project.settings.exports.ads_requires;
-        let ads = if has("ads_consent") { Some(AdsRequires::AdsConsent) } else { written };
+        let ads = written.or(landed.then_some(AdsRequires::AdsConsent));
+        let settled = Ads { landed, otherwise: ads.unwrap_or(AdsRequires::AdsConsent) };
         if !checks {
-            return Ok(Ads(ads.unwrap_or(AdsRequires::AdsConsent)));
+            return Ok(settled);
         }
         match (format.channel, ads) {
             (Channel::Email, _) | (Channel::Ads, Some(AdsRequires::EmailConsent)) if !has("email_consent") => {
                 Err(lacks("email_consent", "e-mail"))
             }
             (Channel::Sms, _) if !has("sms_consent") => Err(lacks("sms_consent", "text messages")),
-            (Channel::Ads, Some(AdsRequires::AdsConsent)) if !has("ads_consent") => {
+            (Channel::Ads, Some(AdsRequires::AdsConsent)) if !landed => {
                 Err(lacks("ads_consent", "advertising"))
             }
             (Channel::Ads, None) => Err(Error::definition(
@@ -139,7 +154,7 @@ impl Door<'_> {
                 "land `ads_consent`, or write under `[exports]` what your law asks: `ads_requires = \"ads_consent\"`, \
                  `\"email_consent\"` or `\"none\"`",
             )),
-            (_, ads) => Ok(Ads(ads.unwrap_or(AdsRequires::AdsConsent))),
+            _ => Ok(settled),
         }
     }
 

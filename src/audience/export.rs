@@ -1,27 +1,24 @@
 //! An export from beginning to end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::prelude::SessionContext;
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::choose::{self, HoldOut, Use};
-use super::deliver::{Writing, Written};
-use super::door::{Ads, Door};
-use super::format::{Channel, Format};
+use super::choose::{self, Use};
+use super::chosen::{Chosen, WRITTEN};
+use super::deliver::Written;
 use super::ledger::{self, Record};
 use super::members;
-use crate::engine::statement::{Params, literal, plan_text};
+use crate::engine::statement::{Params, plan_text};
 use crate::error::{Error, Result};
 use crate::snapshot::reading::Reading;
 use crate::snapshot::setup::Project;
 
-pub use super::deliver::{Destination, Place};
+pub use super::deliver::{Destination, Place, Tap};
 
 /// Is told how an export goes on.
 pub trait Steps: Send {
@@ -31,6 +28,8 @@ pub trait Steps: Send {
     fn expect(&mut self, rows: u64);
     /// How many it has written.
     fn rows(&mut self, rows: u64);
+    /// The ledger has a delivery whose bytes are about to leave.
+    fn recorded(&mut self, _report: &Report) {}
 }
 
 /// Nobody watches.
@@ -87,10 +86,12 @@ pub struct Request {
     pub consent_check: bool,
     /// Who asks.
     pub requested_by: String,
+    /// Whether what whoever asks has delivered of the same published day to the same place already is left alone.
+    pub once: bool,
 }
 
 /// How many members came how far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Members on the exported day, exclusions taken off.
     pub members: u64,
@@ -132,14 +133,20 @@ pub struct Report {
     pub as_of: NaiveDate,
     /// The format.
     pub format: String,
+    /// Whether it was delivered before, and is left alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub already: bool,
     /// The files, as people write them.
     pub files: Vec<String>,
     /// How many members came how far.
     pub counts: Counts,
     /// Rows to take off the destination, and customers to take off whose address is not known any more.
     pub removed: Option<(u64, u64)>,
-    /// The state of consent to advertising of every row, for formats of that channel.
+    /// The state of consent to advertising of every row, for formats of that channel; `mixed` where rows differ.
     pub ads_consent: Option<&'static str>,
+    /// Rows by state of consent, where each has a file of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<(&'static str, u64)>,
     /// What went to a segment that comes before.
     pub lost: Vec<Lost>,
     /// What a person should know.
@@ -170,51 +177,53 @@ pub async fn export(
     steps: &mut dyn Steps,
 ) -> Result<Report> {
     let chosen = Box::pin(Chosen::new(project, request, claimed, at, steps)).await?;
-    let shown = match destination {
-        Destination::File(place) => place.shown(),
-        Destination::Stream(_) => "-".to_owned(),
-    };
+    let shown = destination.shown();
     let export_id = export_id(at);
-    let difference = match (request.since, destination) {
-        (None, _) => None,
-        (Some(_), Destination::Stream(_)) => {
+    let place = match destination {
+        Destination::Stream(_) if request.since.is_some() => {
             return Err(Error::usage("audience.since_stream", "a difference is two files, and a stream is one")
                 .with_hint("write `--to FILE`: what to add goes to FILE.add, what to remove to FILE.remove"));
         }
-        (Some(since), Destination::File(place)) => {
-            let found = Box::pin(chosen.difference(since, &shown)).await?;
-            Some((place.clone(), found))
+        Destination::Stream(_) => {
+            return Box::pin(chosen.stream(request, destination, &export_id, at, steps)).await;
         }
+        Destination::File(place) => place,
+    };
+    let difference = match request.since {
+        None => None,
+        Some(since) => Some(Box::pin(chosen.difference(since, &shown)).await?),
     };
     steps.begin("write");
     let mut report = chosen.report(request);
     let mut pending: Vec<Written> = Vec::new();
     let outcome = Box::pin(async {
-        match &difference {
+        let (to, rows) = match &difference {
             None => {
-                let rows = choose::rows_sql("(SELECT * FROM chosen WHERE NOT is_held)", chosen.used(request), false);
                 steps.expect(report.counts.not_held_out);
-                pending.push(chosen.write(request, destination, &rows, steps).await?);
+                (place.clone(), WRITTEN)
             }
-            Some((place, difference)) => {
-                let add = Destination::File(place.with_word("add"));
-                let rows = choose::rows_sql(&difference.added, chosen.used(request), false);
-                pending.push(chosen.write(request, &add, &rows, steps).await?);
-                let remove = Destination::File(place.with_word("remove"));
-                let rows = choose::rows_sql(&difference.removed, Use::All, false);
-                let removed = chosen.write(request, &remove, &rows, steps).await?;
-                report.removed = Some((removed.rows, difference.all_removed.saturating_sub(removed.rows)));
-                pending.push(removed);
+            Some(difference) => (place.with_word("add"), difference.added.as_str()),
+        };
+        for part in chosen.parts() {
+            let to = part.word.map_or_else(|| to.clone(), |word| to.with_word(word));
+            let rows = format!("(SELECT * FROM {rows} WHERE {})", part.condition);
+            let rows = choose::rows_sql(&rows, chosen.used(request), false);
+            let written = chosen.write(request, &Destination::File(to), &rows, steps).await?;
+            report.counts.written += written.rows;
+            if let Some(word) = part.word {
+                report.split.push((word, written.rows));
             }
+            pending.push(written);
+        }
+        if let Some(difference) = &difference {
+            let remove = Destination::File(place.with_word("remove"));
+            let rows = choose::rows_sql(&difference.removed, Use::All, false);
+            let removed = chosen.write(request, &remove, &rows, steps).await?;
+            report.removed = Some((removed.rows, difference.all_removed.saturating_sub(removed.rows)));
+            pending.push(removed);
         }
         steps.begin("record");
-        report.counts.written = pending.first().map_or(0, |written| written.rows);
-        let treated = format!(
-            "SELECT {} AS export_id, customer_id, CASE WHEN is_held THEN 'holdout' ELSE 'treatment' END AS variant FROM chosen",
-            literal(&export_id)
-        );
-        let stream = plan_text(&chosen.session, &treated, &Params::new()).await?.execute_stream().await?;
-        ledger::write_members(&project.lake, &export_id, chosen.day, stream).await
+        chosen.members(&export_id).await
     })
     .await;
     let members = match outcome {
@@ -230,21 +239,7 @@ pub async fn export(
         let (_, files) = written.publish().await?;
         report.files.extend(files);
     }
-    let record = Record {
-        export_id: export_id.clone(),
-        segments: report.segments.clone(),
-        query: match &request.whose {
-            Whose::Query(query) => Some(query.clone()),
-            Whose::Segments(_) => None,
-        },
-        as_of: chosen.day,
-        format: request.format.clone(),
-        destination: shown,
-        requested_by: request.requested_by.clone(),
-        created_at: at,
-        counts: counts_json(request, &report),
-    };
-    Box::pin(ledger::keep(&project.lake, &record, members)).await?;
+    chosen.keep(request, &export_id, &report, shown, at, members).await?;
     report.export_id = Some(export_id);
     Ok(report)
 }
@@ -282,8 +277,11 @@ pub async fn deliver(
                 .with_hint("name the file, or save the query as a segment"));
         }
         _ => {
-            let place = Destination::File(Place::open(&to, target.cloud, target.base)?);
-            return Ok(vec![export(project, &request, &[], &place, at, steps).await?]);
+            let place = Place::open(&to, target.cloud, target.base)?;
+            return match Box::pin(delivered(&reading, &request, &place)).await? {
+                Some(before) => Ok(vec![before]),
+                None => Ok(vec![export(project, &request, &[], &Destination::File(place), at, steps).await?]),
+            };
         }
     };
     let mut lost = Vec::new();
@@ -293,14 +291,51 @@ pub async fn deliver(
     let mut reports = Vec::new();
     for (place, id) in segments.iter().enumerate() {
         // Ids are letters, digits, dashes and underscores: none leads out of the folder.
-        let file = Destination::File(Place::open(&to.replace("{segment}", id), target.cloud, target.base)?);
+        let file = Place::open(&to.replace("{segment}", id), target.cloud, target.base)?;
         let one = Request { whose: Whose::Segments(vec![id.clone()]), ..request.clone() };
+        if let Some(before) = Box::pin(delivered(&reading, &one, &file)).await? {
+            reports.push(before);
+            continue;
+        }
         let claimed = if request.exclusive { segments.get(..place).unwrap_or_default() } else { &[] };
-        let mut report = export(project, &one, claimed, &file, at, steps).await?;
+        let mut report = export(project, &one, claimed, &Destination::File(file), at, steps).await?;
         report.lost = lost.iter().filter(|lost| lost.segment == *id).cloned().collect();
         reports.push(report);
     }
     Ok(reports)
+}
+
+/// What was delivered to a place since the day was published, where the request asks for it to be left alone.
+async fn delivered(reading: &Reading, request: &Request, place: &Place) -> Result<Option<Report>> {
+    let Some(day) = request.as_of.filter(|_| request.once) else { return Ok(None) };
+    let published_at = reading.day(Some(day))?.published_at;
+    let record = ledger::delivered(reading, &place.shown(), &request.requested_by, day).await?;
+    let same = |record: &Record| {
+        record.created_at >= published_at
+            && record.format == request.format
+            && match &request.whose {
+                // The ledger has them in the order in which they claim customers.
+                Whose::Segments(ids) => {
+                    ids.iter().collect::<BTreeSet<_>>() == record.segments.iter().collect::<BTreeSet<_>>()
+                }
+                Whose::Query(query) => record.query.as_ref() == Some(query),
+            }
+    };
+    let Some(record) = record.filter(same) else { return Ok(None) };
+    Ok(Some(Report {
+        export_id: Some(record.export_id),
+        segments: record.segments,
+        as_of: day,
+        format: record.format,
+        already: true,
+        files: Vec::new(),
+        counts: serde_json::from_str(&record.counts).unwrap_or_default(),
+        removed: None,
+        ads_consent: None,
+        split: Vec::new(),
+        lost: Vec::new(),
+        warnings: Vec::new(),
+    }))
 }
 
 /// What an export would come to, and ten of its rows with contact data masked. Nothing is written or recorded.
@@ -315,8 +350,8 @@ pub async fn dry_run(
     steps: &mut dyn Steps,
 ) -> Result<(Report, Sample)> {
     let chosen = Box::pin(Chosen::new(project, request, claimed, at, steps)).await?;
-    let first = "(SELECT * FROM chosen WHERE NOT is_held ORDER BY customer_id LIMIT 10)";
-    let rows = choose::rows_sql(first, chosen.used(request), true);
+    let first = format!("(SELECT * FROM {WRITTEN} ORDER BY customer_id LIMIT 10)");
+    let rows = choose::rows_sql(&first, chosen.used(request), true);
     let sql = choose::mapped_sql(&chosen.session, &chosen.format, &rows).await?;
     let frame = plan_text(&chosen.session, &sql, &Params::new()).await?;
     let schema = std::sync::Arc::clone(frame.schema().inner());
@@ -330,170 +365,4 @@ fn export_id(at: DateTime<Utc>) -> String {
     let seconds = u64::try_from(at.timestamp()).unwrap_or(0);
     let stamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, at.timestamp_subsec_nanos());
     uuid::Uuid::new_v7(stamp).simple().to_string()
-}
-
-fn counts_json(request: &Request, report: &Report) -> String {
-    let mut counts = json!(report.counts);
-    counts["holdout"] = json!(request.holdout);
-    if !request.consent_check {
-        counts["consent_check"] = json!(false);
-    }
-    if let Some(state) = report.ads_consent {
-        counts["ads_consent"] = json!(state);
-    }
-    if let Some((removed, unknown)) = report.removed {
-        counts["removed"] = json!(removed);
-        counts["removed_without_address"] = json!(unknown);
-    }
-    counts.to_string()
-}
-
-/// An audience whose every member is settled, in a session of its own.
-struct Chosen<'a> {
-    project: &'a Project,
-    session: SessionContext,
-    reading: Reading,
-    format: Format,
-    ads: Ads,
-    day: NaiveDate,
-    counts: Counts,
-    segments: Vec<String>,
-    lost: Vec<Lost>,
-    warnings: Vec<String>,
-}
-
-/// What changed since an earlier export, as queries in parentheses.
-struct Difference {
-    added: String,
-    removed: String,
-    all_removed: u64,
-}
-
-impl<'a> Chosen<'a> {
-    async fn new(
-        project: &'a Project,
-        request: &Request,
-        claimed: &[String],
-        at: DateTime<Utc>,
-        steps: &mut dyn Steps,
-    ) -> Result<Self> {
-        let engine = &project.engine;
-        let format = Format::load(engine, &request.format)?;
-        if !request.consent_check && format.channel != Channel::None {
-            return Err(Error::usage(
-                "audience.consent_check",
-                format!("`{}` is made for a channel, and is never written without asking for consent", format.name),
-            )
-            .with_hint("only formats for no channel can do without: `extended`, `parquet`, `jsonl`"));
-        }
-        steps.begin("members");
-        let reading = Box::pin(Reading::open(project)).await?;
-        let day = reading.day(request.as_of)?.as_of;
-        let found = Box::pin(members::members(project, &reading, request, claimed, day, at)).await?;
-        let frame = plan_text(&reading.session, &found.sql, &Params::new()).await?;
-        engine.materialize(&reading.session, "members", frame, false).await?;
-        let segments = match &request.whose {
-            Whose::Segments(ids) => members::ranked(&reading, ids, day).await?,
-            Whose::Query(_) => Vec::new(),
-        };
-
-        steps.begin("consent");
-        let session = engine.night_session();
-        for table in ["members", "customer_contacts"] {
-            session.register_table(table, reading.session.table_provider(table).await?)?;
-        }
-        let profile = format!("SELECT * FROM customer_profile WHERE as_of = DATE '{day}'");
-        let profile = plan_text(&reading.session, &profile, &Params::new()).await?;
-        session.register_table("profile_day", profile.into_view())?;
-        let ads = Door { project, session: &session, at }.open(&format, request.consent_check).await?;
-        let settings = &project.settings;
-        let salt = settings.exports.holdout_salt.clone().unwrap_or_else(|| settings.project.name.clone());
-        let held = HoldOut { share: request.holdout, global: settings.exports.holdout, global_salt: salt };
-        let counts = Box::pin(choose::choose(engine, &session, &format, ads, &held)).await?;
-        let (lost, mut warnings) = (found.lost, found.warnings);
-        if !request.consent_check {
-            warnings.push("consent was not asked for: contact columns hold addresses that may not be used".to_owned());
-        }
-        Ok(Self { project, session, reading, format, ads, day, counts, segments, lost, warnings })
-    }
-
-    fn used(&self, request: &Request) -> Use {
-        if request.consent_check { Use::Allowed(self.format.channel) } else { Use::All }
-    }
-
-    fn report(&self, request: &Request) -> Report {
-        Report {
-            export_id: None,
-            segments: self.segments.clone(),
-            as_of: self.day,
-            format: request.format.clone(),
-            files: Vec::new(),
-            counts: self.counts,
-            removed: None,
-            ads_consent: (self.format.channel == Channel::Ads).then(|| self.ads.state()),
-            lost: self.lost.clone(),
-            warnings: self.warnings.clone(),
-        }
-    }
-
-    async fn write(
-        &self,
-        request: &Request,
-        destination: &Destination,
-        rows: &str,
-        steps: &mut dyn Steps,
-    ) -> Result<Written> {
-        let sql = choose::mapped_sql(&self.session, &self.format, rows).await?;
-        let stream = plan_text(&self.session, &sql, &Params::new()).await?.execute_stream().await?;
-        let writing = Writing {
-            destination,
-            format: &self.format,
-            rows_per_file: request.rows_per_file,
-            bom: request.bom,
-            lanes: self.project.engine.limits().threads.max(1),
-        };
-        Box::pin(writing.write(stream, steps)).await
-    }
-
-    /// What changed since the last export to the destination; everything is new where there was none.
-    async fn difference(&self, since: Since, shown: &str) -> Result<Difference> {
-        let zone = self.project.settings.project.zone;
-        let before = match since {
-            Since::Last => None,
-            Since::Day(day) => Some(zone.cutoff(day)),
-        };
-        let last = ledger::last_to(&self.reading, shown, &self.format.name, before).await?;
-        let members = format!(
-            "SELECT customer_id FROM export_members WHERE export_id = {} AND variant = 'treatment'",
-            literal(last.as_deref().unwrap_or_default())
-        );
-        let frame = plan_text(&self.reading.session, &members, &Params::new()).await?;
-        self.project.engine.materialize(&self.reading.session, "last_members", frame, false).await?;
-        self.session.register_table("last_members", self.reading.session.table_provider("last_members").await?)?;
-        let now = "(SELECT * FROM chosen WHERE NOT is_held)";
-        let gone =
-            format!("SELECT l.customer_id FROM last_members l LEFT ANTI JOIN {now} c ON c.customer_id = l.customer_id");
-        let all = plan_text(&self.session, &format!("SELECT count(*) FROM ({gone})"), &Params::new()).await?;
-        // Whoever left no address cannot be found at the destination: such people are counted, not written.
-        let (address, known) = match self.format.channel {
-            Channel::Email => ("d.email_key", "d.email_key IS NOT NULL"),
-            Channel::Sms => ("d.phone_key", "d.phone_key IS NOT NULL"),
-            Channel::Ads => ("coalesce(d.email_key, d.phone_key)", "coalesce(d.email_key, d.phone_key) IS NOT NULL"),
-            Channel::Post | Channel::None => ("CAST(NULL AS VARCHAR)", "true"),
-        };
-        // An address that another customer keeps on the list stays there.
-        let removed = format!(
-            "(SELECT g.* FROM (\
-               SELECT l.customer_id, CAST(NULL AS VARCHAR) AS segment, d.customer_id AS record_id, {address} AS address, \
-                      true AS email_ok, true AS sms_ok, true AS post_ok, d.email_consent_at, d.email_consent_source, d.sms_consent_at \
-               FROM (SELECT l.customer_id, coalesce(r.root, l.customer_id) AS person FROM roots r RIGHT JOIN ({gone}) l ON r.id = l.customer_id) l \
-               JOIN (SELECT * FROM door_records WHERE is_main) d ON d.person = l.person WHERE {known}) g \
-             LEFT ANTI JOIN {now} c ON c.address = g.address)"
-        );
-        Ok(Difference {
-            added: format!("(SELECT c.* FROM {now} c LEFT ANTI JOIN last_members l ON l.customer_id = c.customer_id)"),
-            removed,
-            all_removed: choose::first_count(&all.collect().await?),
-        })
-    }
 }

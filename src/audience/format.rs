@@ -40,6 +40,10 @@ pub struct Format {
     /// Whether every column of the profile is in it; `columns` is empty then.
     #[serde(default)]
     pub everything: bool,
+    /// Whether the platform is told the consent to advertising of a whole file, so that rows of different states go to files
+    /// of their own.
+    #[serde(default)]
+    pub split_by_consent: bool,
     /// The columns, in order.
     #[serde(default)]
     pub columns: Vec<Column>,

@@ -127,13 +127,15 @@ fn batch(record: &Record) -> Result<RecordBatch> {
     ])?)
 }
 
-/// The newest export of a format to a destination, of those before an instant where one is given.
+/// The newest export of a format to a destination, of those before an instant where one is given. The export's own day in the
+/// destination stands for any: a file a day is one destination.
 ///
 /// # Errors
 /// What the ledger fails with.
 pub async fn last_to(
     reading: &Reading,
     destination: &str,
+    day: NaiveDate,
     format: &str,
     before: Option<DateTime<Utc>>,
 ) -> Result<Option<String>> {
@@ -142,12 +144,35 @@ pub async fn last_to(
         format!(" AND created_at < arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
     });
     let sql = format!(
-        "SELECT export_id FROM exports WHERE destination = {} AND format = {}{until} \
+        "SELECT export_id FROM exports \
+         WHERE replace(destination, CAST(as_of AS VARCHAR), '{{as_of}}') = {} AND format = {}{until} \
          ORDER BY created_at DESC, export_id DESC LIMIT 1",
-        literal(destination),
+        literal(&destination.replace(&day.to_string(), "{as_of}")),
         literal(format)
     );
     Ok(reading.texts(&sql).await?.into_iter().next())
+}
+
+/// The newest export of a day to a destination that somebody asked for.
+///
+/// # Errors
+/// What the ledger fails with.
+pub async fn delivered(
+    reading: &Reading,
+    destination: &str,
+    requested_by: &str,
+    day: NaiveDate,
+) -> Result<Option<Record>> {
+    let sql = format!(
+        "SELECT export_id FROM exports WHERE destination = {} AND requested_by = {} AND as_of = DATE '{day}' \
+         ORDER BY created_at DESC, export_id DESC LIMIT 1",
+        literal(destination),
+        literal(requested_by)
+    );
+    match reading.texts(&sql).await?.first() {
+        Some(id) => find(reading, id).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// When an export was made, of which day, and of which segments.

@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::output::Format;
 use super::{
-    attributes, check, customer, demo, doctor, export, forget, init, jobs, land, lifecycle, lift, publish, query, run,
-    runs, scheduler, segment, segments, serve, user, vacuum,
+    attributes, check, customer, demo, doctor, export, forget, init, jobs, land, lifecycle, lift, link, publish, query,
+    run, runs, scheduler, segment, segments, serve, user, vacuum,
 };
 use crate::calendar::parse_date;
 
@@ -41,7 +41,7 @@ pub struct Globals {
     /// The lake, instead of the project's own: a folder, s3://, gs:// or az://
     #[arg(long, value_name = "URL", global = true, help_heading = "Everywhere")]
     pub lake: Option<String>,
-    /// How results are written; of `export`, the format of the file
+    /// How results are written; of `export` and `link`, the format of the file
     #[arg(id = "format", long = "format", value_name = "FORMAT", default_value = "table", value_parser = AnyWord, global = true, help_heading = "Everywhere")]
     pub word: String,
     /// How results are written: what the word says, unless a command has another use for it.
@@ -83,6 +83,12 @@ impl Arguments {
     /// A word that the command does not know.
     pub fn settle_format(&mut self) -> Result<(), clap::Error> {
         if let Command::Export(args) = &self.command {
+            self.globals.format = args.report;
+            return Ok(());
+        }
+        if let Command::Link(args) = &self.command
+            && args.action.is_none()
+        {
             self.globals.format = args.report;
             return Ok(());
         }
@@ -144,12 +150,14 @@ pub enum Command {
     Lifecycle(lifecycle::Args),
     /// Answer SQL over the published tables, and over the landed ones as `landed.<table>`
     Query(query::Args),
-    /// Let BI tools read the published tables: Postgres wire, Flight SQL, /metrics
+    /// Let BI tools read the published tables, and programs and people audiences; runs the jobs, too
     Serve(serve::Args),
     /// Who may connect to `alluvial serve`
     User(user::Args),
     /// Write an audience: the members of segments who may be contacted, for one channel
     Export(export::Args),
+    /// Give somebody an address that downloads an audience
+    Link(link::Args),
     /// What an export changed: the treated and those held out, compared
     Lift(lift::Args),
 }

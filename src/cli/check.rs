@@ -348,8 +348,9 @@ impl Checked {
 
     fn read_jobs(&mut self, project: &Project) -> Result<()> {
         for name in jobs::definition::names(&project.settings.root)? {
-            match Job::load(&project.settings, &name) {
-                Ok(_) => self.definitions.push(Definition { kind: "job".to_owned(), id: name }),
+            let job = Job::load(&project.settings, &name);
+            match job.and_then(|job| jobs::export::check(project, &job)) {
+                Ok(()) => self.definitions.push(Definition { kind: "job".to_owned(), id: name }),
                 Err(error) => self.faults.push(error),
             }
         }

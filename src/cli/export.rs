@@ -11,7 +11,7 @@ use super::opened::{Call, Opened};
 use super::output::{Format, List, Output};
 use super::rows::{Cell, Rows};
 use crate::audience::export::{Sample, dry_run};
-use crate::audience::{Destination, Report, Request, Since, Steps, Target, Whose, deliver, export};
+use crate::audience::{Codec, Destination, Report, Request, Since, Steps, Tap, Target, Whose, deliver, export};
 use crate::config::Environment;
 use crate::config::quantity::parse_share;
 use crate::error::{Error, Result};
@@ -91,6 +91,7 @@ impl Args {
             bom: self.bom,
             consent_check: !self.no_consent_check,
             requested_by: environment.user().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}")),
+            once: false,
         }
     }
 }
@@ -138,7 +139,8 @@ async fn to_stdout(opened: &Opened, request: &Request, output: &mut Output<'_>, 
     let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
     let at = opened.clock.now();
     let work = Box::pin(async move {
-        let destination = Destination::Stream(sender);
+        let tap = Tap { bytes: sender, codec: Codec::None, shown: "-".to_owned() };
+        let destination = Destination::Stream(tap);
         export(&opened.project, request, &[], &destination, at, bar).await
     });
     let print = async {
@@ -170,6 +172,7 @@ fn steps(report: &Report) -> Vec<(&'static str, u64)> {
         ("not held out", counts.not_held_out),
         ("written", counts.written),
     ];
+    steps.extend(report.split.iter().copied());
     if let Some((removed, unknown)) = report.removed {
         steps.push(("to remove", removed));
         steps.push(("to remove, address unknown", unknown));

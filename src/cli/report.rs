@@ -142,6 +142,20 @@ fn people(report: &RunReport, output: &mut Output<'_>) -> Result<()> {
     }
     part(sizes, output)?;
 
+    let mut exports = Rows::new(&["exported", "format", "#members", "#written", "to"]);
+    for export in &report.exports {
+        let whose = if export.segments.is_empty() { "the query".to_owned() } else { export.segments.join(", ") };
+        let to = if export.already { "delivered before".to_owned() } else { export.files.join(", ") };
+        exports.push(vec![
+            Cell::Text(whose),
+            Cell::text(&export.format),
+            Cell::count(export.members),
+            Cell::count(export.written),
+            Cell::Text(to),
+        ]);
+    }
+    part(exports, output)?;
+
     part(steps(&report.steps), output)
 }
 
@@ -227,6 +241,7 @@ mod tests {
                 SegmentSize { segment: "vip".to_owned(), members: 12, entered: Some(2), exited: Some(0) },
                 SegmentSize { segment: "new".to_owned(), members: 7, entered: None, exited: None },
             ],
+            exports: Vec::new(),
             steps: vec![
                 StepReport { step: "land".to_owned(), seconds: 1.234, peak_rss_mb: Some(310), rows: Some(1_000) },
                 StepReport { step: "publish".to_owned(), seconds: 0.1, peak_rss_mb: None, rows: None },

@@ -8,12 +8,16 @@ use super::output::Output;
 use super::progress::Progress;
 use crate::config::{Overrides, Settings};
 use crate::error::Result;
+use crate::jobs::meter::Watcher;
 use crate::jobs::night::Nights;
 use crate::jobs::report::RunStatus;
 use crate::jobs::scheduler::{Scheduler, Step};
 use crate::jobs::time::SystemTime;
 use crate::jobs::webhook::Webhooks;
 use crate::lake::Lake;
+
+/// The shortest pause between two looks.
+const SHORTEST: Duration = Duration::from_millis(200);
 
 /// What `alluvial scheduler` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,28 +33,61 @@ pub struct Args {
 /// Settings that are wrong, a lake that cannot be opened; with `--once` also a store that refuses.
 pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<Outcome> {
     call.run(output, async |settings, output| {
-        let clock = call.environment.clock()?;
-        let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
-        let zone = settings.project.zone;
         let progress = Progress::new(output);
-        let nights = nights(settings, call, &progress)?;
-        let time = SystemTime::new(clock);
-        let mut scheduler = Scheduler::new(&lake, &nights, &time, zone);
-        let outcome = {
-            let looping = std::pin::pin!(looping(&mut scheduler, args.once, output));
-            match futures::future::select(looping, std::pin::pin!(stopped())).await {
-                futures::future::Either::Left((outcome, _)) => outcome,
-                futures::future::Either::Right(((), _)) => Ok(Outcome::Done),
-            }
-        };
-        // Whoever comes next need not wait for the lease to run out.
-        let resigned = scheduler.stop().await;
-        outcome.and_then(|outcome| resigned.map(|()| outcome))
+        if args.once {
+            return Box::pin(once(settings, call, &progress, output)).await;
+        }
+        let mut told = |text: &str| output.note(text);
+        run_until(settings, call, &progress, stopped(), &mut told).await.map(|()| Outcome::Done)
     })
 }
 
+/// Runs the jobs by their schedules until `stop`, and tells of every day.
+///
+/// # Errors
+/// Settings that are wrong, a lake that cannot be opened.
+pub(super) async fn run_until(
+    settings: Settings,
+    call: &Call<'_>,
+    watcher: &dyn Watcher,
+    stop: impl Future<Output = ()>,
+    told: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let clock = call.environment.clock()?;
+    let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
+    let zone = settings.project.zone;
+    let nights = nights(settings, call, watcher)?;
+    let time = SystemTime::new(clock);
+    let mut scheduler = Scheduler::new(&lake, &nights, &time, zone);
+    {
+        let looping = std::pin::pin!(looping(&mut scheduler, told));
+        futures::future::select(looping, std::pin::pin!(stop)).await;
+    }
+    // Whoever comes next need not wait for the lease to run out.
+    scheduler.stop().await
+}
+
+/// Runs what is due now.
+async fn once(settings: Settings, call: &Call<'_>, progress: &Progress, output: &mut Output<'_>) -> Result<Outcome> {
+    let clock = call.environment.clock()?;
+    let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
+    let zone = settings.project.zone;
+    let nights = nights(settings, call, progress)?;
+    let time = SystemTime::new(clock);
+    let mut scheduler = Scheduler::new(&lake, &nights, &time, zone);
+    let outcome = {
+        let looping = std::pin::pin!(until_nothing_is_due(&mut scheduler, output));
+        match futures::future::select(looping, std::pin::pin!(stopped())).await {
+            futures::future::Either::Left((outcome, _)) => outcome,
+            futures::future::Either::Right(((), _)) => Ok(Outcome::Done),
+        }
+    };
+    let resigned = scheduler.stop().await;
+    outcome.and_then(|outcome| resigned.map(|()| outcome))
+}
+
 /// A project's nights, for the command line's project.
-pub(super) fn nights<'a>(settings: Settings, call: &Call<'a>, watcher: &'a Progress) -> Result<Nights<'a>> {
+pub(super) fn nights<'a>(settings: Settings, call: &Call<'a>, watcher: &'a dyn Watcher) -> Result<Nights<'a>> {
     let overrides = Overrides { lake: call.globals.lake.clone() };
     let webhooks =
         Webhooks { key: call.environment.webhook_key(), allow_private: settings.alerts.allow_private_addresses };
@@ -58,26 +95,37 @@ pub(super) fn nights<'a>(settings: Settings, call: &Call<'a>, watcher: &'a Progr
     Ok(Nights { settings, environment: call.environment, overrides, clock, watcher, webhooks })
 }
 
-async fn looping(scheduler: &mut Scheduler<'_>, once: bool, output: &mut Output<'_>) -> Result<Outcome> {
-    let mut worst = Outcome::Done;
+/// Goes on for ever.
+async fn looping(scheduler: &mut Scheduler<'_>, told: &mut dyn FnMut(&str)) {
     loop {
         let wait = match scheduler.step().await {
             Ok(Step::Ran { job, as_of, status }) => {
-                output.note(&format!("{job} as of {as_of}: {}", status.word()));
-                if !matches!(status, RunStatus::Succeeded | RunStatus::Unchanged | RunStatus::Superseded) {
-                    worst = Outcome::Faulty;
-                }
+                told(&format!("{job} as of {as_of}: {}", status.word()));
                 continue;
             }
-            Ok(Step::Wait(_)) if once => return Ok(worst),
             Ok(Step::Wait(wait) | Step::Standby(wait)) => wait,
-            Err(error) if once => return Err(error),
             Err(error) => {
                 tracing::warn!(code = error.code(), "the scheduler goes on: {error}");
                 Duration::from_secs(10)
             }
         };
-        tokio::time::sleep(wait.max(Duration::from_millis(200))).await;
+        tokio::time::sleep(wait.max(SHORTEST)).await;
+    }
+}
+
+async fn until_nothing_is_due(scheduler: &mut Scheduler<'_>, output: &mut Output<'_>) -> Result<Outcome> {
+    let mut worst = Outcome::Done;
+    loop {
+        match scheduler.step().await? {
+            Step::Ran { job, as_of, status } => {
+                output.note(&format!("{job} as of {as_of}: {}", status.word()));
+                if !matches!(status, RunStatus::Succeeded | RunStatus::Unchanged | RunStatus::Superseded) {
+                    worst = Outcome::Faulty;
+                }
+            }
+            Step::Wait(_) => return Ok(worst),
+            Step::Standby(wait) => tokio::time::sleep(wait.max(SHORTEST)).await,
+        }
     }
 }
 

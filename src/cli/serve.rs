@@ -1,13 +1,23 @@
 //! `alluvial serve`.
 
 use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::Outcome;
 use super::opened::{Call, Opened};
 use super::output::Output;
+use super::scheduler::run_until;
+use crate::config::Settings;
 use crate::config::serve::{Listen, parse_listen};
 use crate::error::{Error, Kind, Result};
+use crate::jobs::meter::Unwatched;
 use crate::serve::{Server, users};
+
+/// How long the scheduler may take to give its lease back.
+const LAST: Duration = Duration::from_secs(10);
 
 /// What `alluvial serve` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,9 +28,12 @@ pub struct Args {
     /// Where Flight SQL listens
     #[arg(long, value_name = "ADDRESS", value_parser = listen)]
     pub flight: Option<Door>,
-    /// Where /healthz and /metrics are answered
+    /// Where the API, links, /healthz and /metrics are answered
     #[arg(long, value_name = "ADDRESS", value_parser = listen)]
     pub http: Option<Door>,
+    /// Answer, and run no jobs
+    #[arg(long)]
+    pub no_scheduler: bool,
 }
 
 /// A door as it is given: an address, or off.
@@ -48,7 +61,9 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
                 *door = given.0;
             }
         }
-        let opened = Box::pin(Opened::new(settings, call.environment, false)).await?;
+        // Audiences are recorded and nights are published: only a server of tables alone can do without writing.
+        let writes = serving.http.is_some() || !args.no_scheduler;
+        let opened = Box::pin(Opened::new(settings.clone(), call.environment, writes)).await?;
         if !users::any(&opened.project.lake).await? {
             output.warn("there are no users, so that nobody can log in: `alluvial user add NAME` makes one");
         }
@@ -56,13 +71,75 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
         let server = Box::pin(Server::bind(opened.project, opened.clock, serving)).await?;
         let doors = server.addresses();
         let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
+        let nights = if args.no_scheduler { None } else { Some(Nightly::begin(settings, call)?) };
         output.note(&format!("postgres: {}", shown(doors.postgres)));
         output.note(&format!("flight: {}", shown(doors.flight)));
         output.note(&format!("http: {}", shown(doors.http)));
-        Box::pin(server.run(stop)).await?;
+        let stopping = async {
+            stop.await;
+            if let Some(nights) = &nights {
+                nights.stop();
+            }
+        };
+        Box::pin(server.run(stopping)).await?;
+        if let Some(nights) = nights {
+            nights.ended().await;
+        }
         output.note("stopped");
         Ok(Outcome::Done)
     })
+}
+
+/// The scheduler beside the server: on a thread and a runtime of its own, so that a night and a client never wait for each
+/// other's threads.
+struct Nightly {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Nightly {
+    fn begin(settings: Settings, call: &Call<'_>) -> Result<Self> {
+        let (environment, globals) = (call.environment.clone(), call.globals.clone());
+        let stop = watch::Sender::new(false);
+        let mut stopped = stop.subscribe();
+        let work = move || {
+            let runtime = super::runtime(&settings)?;
+            let call = Call { globals: &globals, environment: &environment };
+            let done = runtime.block_on(Box::pin(async {
+                let stopped = async move {
+                    // The sender lives as long as the thread is waited for.
+                    drop(stopped.wait_for(|stopped| *stopped).await);
+                };
+                run_until(settings, &call, &Unwatched, stopped, &mut |told| tracing::info!("{told}")).await
+            }));
+            // What a run that was dropped has left on other threads is not waited for.
+            runtime.shutdown_background();
+            done
+        };
+        let thread = std::thread::Builder::new().name("nights".to_owned()).stack_size(8 << 20).spawn(work);
+        let refused = |error: std::io::Error| {
+            Error::new(Kind::Resources, "serve.scheduler", "no thread could be started for the jobs").with_source(error)
+        };
+        Ok(Self { stop, thread: thread.map_err(refused)? })
+    }
+
+    /// Tells it to stop: a day that is being run is run again by whoever comes next.
+    fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for its end.
+    async fn ended(self) {
+        self.stop();
+        let thread = self.thread;
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        match tokio::time::timeout(LAST, joined).await {
+            Ok(Ok(Ok(Ok(())))) => {}
+            Ok(Ok(Ok(Err(error)))) => tracing::error!(code = error.code(), "the scheduler ended: {error}"),
+            Ok(_) => tracing::error!("the scheduler ended by a fault of its own"),
+            Err(_) => tracing::warn!("the scheduler did not end in time: its lease runs out by itself"),
+        }
+    }
 }
 
 /// Waits for SIGTERM or SIGINT, which from here on end the process no longer by themselves.

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use url::Url;
+
 use super::document::Section;
 use super::quantity::{parse_duration, parse_size};
 use crate::error::{Error, Result};
@@ -18,8 +20,10 @@ pub struct ServeSettings {
     pub postgres: Listen,
     /// The Flight SQL door (`127.0.0.1:32010`).
     pub flight: Listen,
-    /// `/healthz` and `/metrics` (`127.0.0.1:8080`).
+    /// `/healthz`, `/metrics`, the API and links (`127.0.0.1:8080`).
     pub http: Listen,
+    /// Where people reach `http` from outside, for links; where it listens, if it is not given.
+    pub public_url: Option<Url>,
     /// The certificates for TLS, the server's own first, as a PEM file.
     pub tls_certificate: Option<PathBuf>,
     /// The certificate's private key, as a PEM file.
@@ -43,6 +47,7 @@ impl Default for ServeSettings {
             postgres: local(5432),
             flight: local(32010),
             http: local(8080),
+            public_url: None,
             tls_certificate: None,
             tls_key: None,
             max_connections: 200,
@@ -55,6 +60,15 @@ impl Default for ServeSettings {
 }
 
 impl ServeSettings {
+    /// Where people reach the HTTP door, without a slash at the end; none where it is off.
+    pub fn address(&self) -> Option<String> {
+        if let Some(url) = &self.public_url {
+            return Some(url.as_str().trim_end_matches('/').to_owned());
+        }
+        let scheme = if self.tls_certificate.is_some() { "https" } else { "http" };
+        self.http.map(|address| format!("{scheme}://{address}"))
+    }
+
     pub(super) fn read(mut section: Section<'_>, root: &Path) -> Self {
         let mut read = Self::default();
         for (key, listen) in [("postgres", &mut read.postgres), ("flight", &mut read.flight), ("http", &mut read.http)]
@@ -63,6 +77,7 @@ impl ServeSettings {
                 *listen = written;
             }
         }
+        read.public_url = section.parsed("public_url", parse_public_url);
         let certificate = section.text("tls_certificate");
         let key = section.text("tls_key");
         match (&certificate, &key) {
@@ -81,6 +96,14 @@ impl ServeSettings {
         section.finish();
         read
     }
+}
+
+fn parse_public_url(text: &str) -> Result<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.filter(|url| url.query().is_none() && url.fragment().is_none()).ok_or_else(|| {
+        Error::definition("config.bad_public_url", format!("`{text}` is not where a browser could go"))
+            .with_hint("write `public_url = \"https://alluvial.example.com\"`")
+    })
 }
 
 /// Reads where a door listens: `address:port` (0 is any free port), or `off`.

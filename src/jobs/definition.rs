@@ -1,5 +1,8 @@
 //! Job files: schedule, catch-up, retries, steps.
 
+/// The keys of an export step.
+mod export;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,9 +12,11 @@ use super::readiness::Ready;
 use super::schedule::Schedule;
 use crate::calendar::Zone;
 use crate::config::document::{Document, Section, suggest};
-use crate::config::quantity::{parse_duration, parse_share};
+use crate::config::quantity::parse_duration;
 use crate::config::{Faults, Settings};
 use crate::error::{Error, Result};
+
+pub use export::{Audience, Export};
 
 /// The folder of a project that holds its jobs.
 pub const FOLDER: &str = "jobs";
@@ -71,30 +76,6 @@ pub enum Step {
     Export(Box<Export>),
 }
 
-/// An audience and where it goes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Export {
-    /// Whose members.
-    pub audience: Audience,
-    /// The segments whose members stay out.
-    pub exclude: Vec<String>,
-    /// The name of the format.
-    pub format: String,
-    /// Where it is written; `{as_of}` stands for the day.
-    pub to: String,
-    /// The share that is not contacted, for comparison (0).
-    pub holdout: f64,
-}
-
-/// Whose members an export delivers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Audience {
-    /// The members of these segments.
-    Segments(Vec<String>),
-    /// Whoever a query names.
-    Query(String),
-}
-
 impl Step {
     /// The word of the job's file.
     pub fn name(&self) -> &'static str {
@@ -103,18 +84,6 @@ impl Step {
             Step::Fit => "fit",
             Step::Upkeep => "upkeep",
             Step::Export(_) => "export",
-        }
-    }
-
-    /// Refuses what this version cannot run yet, so that a job fails before its first step and not after.
-    ///
-    /// # Errors
-    /// `jobs.not_supported`.
-    pub fn check_supported(&self) -> Result<()> {
-        match self {
-            Step::Snapshot | Step::Fit | Step::Upkeep => Ok(()),
-            Step::Export(_) => Err(Error::definition("jobs.not_supported", "`export` steps are not supported yet")
-                .with_hint("take the step out of the job")),
         }
     }
 }
@@ -314,44 +283,10 @@ fn read_step(mut section: Section<'_>) -> Option<Step> {
             section.finish();
             Some(Step::Upkeep)
         }
-        Some(Run::Export) => read_export(section).map(|export| Step::Export(Box::new(export))),
+        Some(Run::Export) => export::read(section).map(|export| Step::Export(Box::new(export))),
         // What else the step may hold is known only once it is known what it runs.
         None => None,
     }
-}
-
-fn read_export(mut section: Section<'_>) -> Option<Export> {
-    let texts = |found: Option<Vec<crate::config::document::Located<String>>>| -> Option<Vec<String>> {
-        found.map(|texts| texts.into_iter().map(|text| text.value).collect())
-    };
-    let both = section.place_of("segment").is_some() && section.place_of("query").is_some();
-    let neither = section.place_of("segment").is_none() && section.place_of("query").is_none();
-    let segments = texts(section.text_or_texts("segment"));
-    let query = section.text("query").map(|query| query.value);
-    if both {
-        let at = section.place_of("query");
-        let message = "an export has a `segment` or a `query`, not both";
-        section.document().fault(at.as_ref().unwrap_or(section.at()), "config.misplaced", message, None);
-    }
-    if neither {
-        section.missing("segment", "name one: `segment = \"win-back\"`");
-    }
-    let exclude = texts(section.text_or_texts("exclude")).unwrap_or_default();
-    for key in ["format", "to"] {
-        if section.place_of(key).is_none() {
-            section.missing(key, "an export needs `format` and `to`");
-        }
-    }
-    let format = section.text("format").map(|format| format.value);
-    let to = section.text("to").map(|to| to.value);
-    let holdout = section.parsed("holdout", parse_share).unwrap_or_default();
-    section.finish();
-    let audience = match (segments, query) {
-        (Some(segments), None) if !segments.is_empty() => Audience::Segments(segments),
-        (None, Some(query)) => Audience::Query(query),
-        _ => return None,
-    };
-    Some(Export { audience, exclude, format: format?, to: to?, holdout })
 }
 
 #[cfg(test)]
@@ -407,10 +342,12 @@ holdout = "10%"
             format: "email".to_owned(),
             to: "exports/win-back/{as_of}.csv.gz".to_owned(),
             holdout: 0.1,
+            exclusive: false,
+            since: None,
+            rows_per_file: None,
+            bom: false,
         };
         assert_eq!(job.steps, [Step::Snapshot, Step::Export(Box::new(export))]);
-        assert!(job.steps[0].check_supported().is_ok());
-        assert_eq!(job.steps[1].check_supported().unwrap_err().code(), "jobs.not_supported");
     }
 
     #[test]
@@ -423,7 +360,6 @@ holdout = "10%"
     fn a_weekly_fit() {
         let job = parse("[[steps]]\nrun = \"snapshot\"\n[[steps]]\nrun = \"fit\"").unwrap();
         assert_eq!(job.steps, [Step::Snapshot, Step::Fit]);
-        assert!(job.steps.iter().all(|step| step.check_supported().is_ok()));
     }
 
     #[test]

@@ -187,7 +187,12 @@ impl Record<'_> {
 
     fn batch(&self) -> Result<RecordBatch> {
         let report = self.report;
-        let rows: BTreeMap<&str, u64> = report.tables.iter().map(|table| (table.table.as_str(), table.rows)).collect();
+        let mut rows: BTreeMap<&str, u64> =
+            report.tables.iter().map(|table| (table.table.as_str(), table.rows)).collect();
+        if !report.exports.is_empty() {
+            let fresh = report.exports.iter().filter(|export| !export.already);
+            rows.insert("exports", fresh.map(|export| export.written).sum());
+        }
         let mut left_out: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for left in &report.left_out {
             left_out.entry(&left.table).or_default().insert(&left.reason, left.rows);

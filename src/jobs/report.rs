@@ -67,6 +67,9 @@ pub struct RunReport {
     pub model: Option<ModelReport>,
     /// Segments by id.
     pub segments: Vec<SegmentSize>,
+    /// Audiences that were delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ExportReport>,
     /// Time and memory, by step, in order.
     pub steps: Vec<StepReport>,
     /// What someone should look at.
@@ -90,6 +93,7 @@ impl RunReport {
             stages: Vec::new(),
             model: None,
             segments: Vec::new(),
+            exports: Vec::new(),
             steps: Vec::new(),
             warnings: Vec::new(),
         }
@@ -162,6 +166,25 @@ pub struct SegmentSize {
     pub entered: Option<u64>,
     /// The reverse.
     pub exited: Option<u64>,
+}
+
+/// An audience that a step delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportReport {
+    /// Its id in the ledger.
+    pub export_id: String,
+    /// The segments; none of a query.
+    pub segments: Vec<String>,
+    /// The format.
+    pub format: String,
+    /// The files, as people write them; none where it was delivered before.
+    pub files: Vec<String>,
+    /// Members on the day.
+    pub members: u64,
+    /// Rows written.
+    pub written: u64,
+    /// Whether it was delivered before, and is left alone.
+    pub already: bool,
 }
 
 /// Time and memory of one step.

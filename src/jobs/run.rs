@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::definition::{Job, Step};
+use super::export::{self, Delivered};
 use super::meter::{Running, StepMeter, Watcher};
 use super::record::Record;
 use super::report::{
-    LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows,
+    ExportReport, LeftOut, ModelReport, Rejects, RunReport, RunStatus, SegmentSize, StageSize, StepReport, TableRows,
 };
 use super::upkeep;
 use crate::calendar::Clock;
@@ -92,7 +93,10 @@ pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock
         None => report(job, &run, RunStatus::Succeeded, None, steps),
     };
     tell_of_fit(&mut report, done.fitted.as_ref());
+    report.exports = done.exports;
+    unusual.extend(done.waiting.iter().cloned());
     report.warnings.extend(done.told);
+    report.warnings.extend(done.waiting);
     report.warnings.extend(reasons.iter().map(|reason| format!("held: {reason}")));
     if let Some(partial) = &request.partial {
         report.warnings.push(format!("the day was begun although its input is not complete: {partial}"));
@@ -146,13 +150,17 @@ struct Finished {
     worked: bool,
     /// What steps have to say.
     told: Vec<String>,
+    /// What was delivered.
+    exports: Vec<ExportReport>,
+    /// Why exports wait for a person.
+    waiting: Vec<String>,
 }
 
 /// Runs the steps in their order. One that fails keeps those from running that need it, and no others; the first failure
 /// is the run's.
 async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_>) -> (Finished, Option<Error>) {
     let mut done = Finished::default();
-    if let Some(error) = job.steps.iter().find_map(|step| step.check_supported().err()) {
+    if let Err(error) = export::check(project, job) {
         return (done, Some(error));
     }
     let mut failed = None;
@@ -162,7 +170,7 @@ async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_
         if needs.iter().any(|needed| !complete.get(*needed).is_some_and(|complete| *complete)) {
             continue;
         }
-        match Box::pin(one_step(project, step, run, &mut done, metered)).await {
+        match Box::pin(one_step(project, job, step, run, &mut done, metered)).await {
             Ok(went_on) => {
                 if let Some(complete) = complete.get_mut(place) {
                     *complete = went_on;
@@ -179,6 +187,7 @@ async fn steps(project: &Project, job: &Job, run: &Run, metered: &mut Metered<'_
 /// Runs one step; false where what needs it has to wait.
 async fn one_step(
     project: &Project,
+    job: &Job,
     step: &Step,
     run: &Run,
     done: &mut Finished,
@@ -205,7 +214,24 @@ async fn one_step(
             done.told.extend(kept.warnings);
             done.worked = true;
         }
-        Step::Export(_) => {}
+        Step::Export(audience) => {
+            // Whatever the step says that it needs: nothing is delivered of a day that waits for a person.
+            if matches!(done.day, Some(Published::Held(..))) {
+                return Ok(false);
+            }
+            metered.begin("export");
+            match Box::pin(export::deliver(project, job, audience, run)).await? {
+                Delivered::Waits(why) => {
+                    done.waiting.push(why);
+                    return Ok(false);
+                }
+                Delivered::Done(exports) => {
+                    metered.rows(exports.iter().filter(|export| !export.already).map(|export| export.written).sum());
+                    done.worked |= exports.iter().any(|export| !export.already);
+                    done.exports.extend(exports);
+                }
+            }
+        }
     }
     Ok(true)
 }

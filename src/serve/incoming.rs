@@ -91,6 +91,12 @@ impl axum::serve::Listener for HttpListener {
     }
 }
 
+impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, HttpListener>> for Peer {
+    fn connect_info(stream: axum::serve::IncomingStream<'_, HttpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
 impl tonic::transport::server::Connected for Wire {
     type ConnectInfo = Peer;
 

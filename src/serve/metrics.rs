@@ -16,15 +16,18 @@ pub(super) enum Door {
     Postgres,
     /// Flight SQL.
     Flight,
+    /// HTTP: audiences.
+    Http,
 }
 
 impl Door {
-    pub(super) const ALL: [Door; 2] = [Door::Postgres, Door::Flight];
+    pub(super) const ALL: [Door; 3] = [Door::Postgres, Door::Flight, Door::Http];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
             Self::Flight => "flight",
+            Self::Http => "http",
         }
     }
 }
@@ -110,7 +113,7 @@ impl Metrics {
             }
         };
         let unsigned = |count: &AtomicU64| i64::try_from(count.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        simple("alluvial_connections", "gauge", "Open connections (Flight: sessions).", &|of| {
+        simple("alluvial_connections", "gauge", "Open connections (Flight, HTTP: sessions).", &|of| {
             of.connections.load(Ordering::Relaxed)
         });
         simple("alluvial_connections_refused_total", "counter", "Connections over the limit.", &|of| {

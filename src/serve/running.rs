@@ -69,6 +69,11 @@ impl Running {
         done.inspect_err(|fault| self.meter.core.metrics.failed(self.meter.door, fault.state))
     }
 
+    /// Counts rows that are given.
+    pub(super) fn gives(&mut self, rows: u64) {
+        self.meter.rows += rows;
+    }
+
     /// Answers with a plan's rows. What stops the statement stops the stream, whoever is waiting for it.
     pub(super) async fn rows(mut self, frame: DataFrame, most: Option<u64>) -> Result<Rows, Fault> {
         let core = Arc::clone(&self.meter.core);

@@ -222,6 +222,16 @@ impl Session {
 
     /// Begins a statement that something else can stop, too.
     pub(super) fn begin_until(&self, other: impl Future<Output = Fault> + Send + 'static) -> Running {
+        let most = self.core.settings.statement_timeout;
+        self.begin_within(Some(self.own().timeout.map_or(most, |own| own.min(most))), other)
+    }
+
+    /// Begins a download, which takes as long as its client does.
+    pub(super) fn begin_download(&self) -> Running {
+        self.begin_within(None, std::future::pending())
+    }
+
+    fn begin_within(&self, timeout: Option<Duration>, other: impl Future<Output = Fault> + Send + 'static) -> Running {
         let (mut cancels, mut ended, mut stage) =
             (self.cancels.subscribe(), self.ended.subscribe(), self.core.stage.subscribe());
         let before = *cancels.borrow();
@@ -233,9 +243,7 @@ impl Session {
                 () = reached(&mut stage, Stage::Ending) => Fault::stopped(),
             }
         };
-        let most = self.core.settings.statement_timeout;
-        let timeout = self.own().timeout.map_or(most, |own| own.min(most));
-        Running::begin(Arc::clone(&self.core), self.door, Some(timeout), stop)
+        Running::begin(Arc::clone(&self.core), self.door, timeout, stop)
     }
 
     /// Plans a query over the newest state.

@@ -59,6 +59,9 @@ pub struct User {
     pub scram: Verifier,
     /// The secret as argon2id, for the doors that are given it.
     pub argon2id: String,
+    /// What a secret alone is looked up by; it proves nothing, and is too short to tell a secret by.
+    #[serde(default)]
+    pub mark: String,
 }
 
 /// What a new user is made of.
@@ -100,6 +103,7 @@ pub async fn add(lake: &Lake, new: NewUser, now: DateTime<Utc>) -> Result<(User,
         formats: new.formats,
         scram: Verifier::of(&secret),
         argon2id: secret::hash(&secret)?,
+        mark: secret::mark(&secret),
     };
     let body = serde_json::to_vec_pretty(&user).map_err(|e| Error::internal("serve.users", e.to_string()))?;
     match lake.put_new(&path, body).await? {
@@ -138,6 +142,15 @@ pub async fn list(lake: &Lake) -> Result<Vec<User>> {
         }
     }
     Ok(users)
+}
+
+/// The name of the user whose secret that may be.
+///
+/// # Errors
+/// As [`find`].
+pub(super) async fn name_of(lake: &Lake, secret: &str) -> Result<Option<String>> {
+    let mark = secret::mark(secret);
+    Ok(list(lake).await?.into_iter().find(|user| user.mark == mark).map(|user| user.name))
 }
 
 /// Whether there is any user.
@@ -196,6 +209,8 @@ mod tests {
         assert_eq!(add(&lake, new("tableau"), now).await.unwrap_err().code(), "serve.user_exists");
         let kept = std::fs::read_to_string(folder.path().join("state/users/tableau.json")).unwrap();
         assert!(!kept.contains(&secret));
+        assert_eq!(name_of(&lake, &secret).await.unwrap().as_deref(), Some("tableau"));
+        assert_eq!(name_of(&lake, "alv_").await.unwrap(), None);
         for name in ["", "../key", "A", "a/b", ".a"] {
             assert_eq!(add(&lake, new(name), now).await.unwrap_err().code(), "serve.user_name", "{name}");
             assert!(find(&lake, name).await.unwrap().is_none());

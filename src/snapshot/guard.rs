@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 
 use super::before::table_of_day;
 use super::people::People;
+use super::reading::Reading;
 use super::rows::Size;
 use super::setup::Project;
 use crate::engine::Params;
@@ -287,14 +288,47 @@ fn by_weekday(what: &str, days: &[NaiveDate], of: impl Fn(&NaiveDate) -> Option<
     Weekly { what: what.to_owned(), today: days.first().and_then(of).unwrap_or(0.0), before, chance }
 }
 
+/// Segments of a published day that moved by half without being edited, with what is told of each. What can no longer be
+/// compared has not moved.
+///
+/// # Errors
+/// What the published tables and the manifest refuse.
+pub async fn moved_on(reading: &Reading, as_of: NaiveDate) -> Result<Vec<(String, String)>> {
+    let day = reading.day(Some(as_of))?;
+    let manifest = Box::pin(reading.snapshots.manifest(day)).await?;
+    let before = match &manifest.previous {
+        Some(previous) => match reading.snapshots.day(previous.as_of).filter(|day| day.run_id == previous.run_id) {
+            Some(day) => Box::pin(reading.snapshots.manifest(day)).await.ok(),
+            None => None,
+        },
+        None => None,
+    };
+    let Some(before) = before else { return Ok(Vec::new()) };
+    let edited = |id: &str| {
+        let name = format!("segment/{id}");
+        before.definitions.get(&name) != manifest.definitions.get(&name)
+    };
+    let rows = reading.sizes(&format!("as_of = DATE '{as_of}'")).await?;
+    let compared = rows.iter().filter_map(|row| Some((row, row.entered?, row.exited?)));
+    let told = compared.filter_map(|(row, entered, exited)| {
+        let told = halved(&row.segment, row.members, entered, exited)?;
+        (!edited(&row.segment)).then(|| (row.segment.clone(), told))
+    });
+    Ok(told.collect())
+}
+
+/// What is told of a segment that lost or gained half of its members; nothing of one that did not, or is too small to tell.
+fn halved(segment: &str, members: u64, entered: u64, exited: u64) -> Option<String> {
+    let before = (members + exited).saturating_sub(entered);
+    let moved = before as f64 >= TELLING && members.abs_diff(before) * 2 >= before;
+    moved.then(|| format!("the segment `{segment}` has {members} members; the day before had {before}"))
+}
+
 /// Segments that lost or gained half of their members without being edited, in the order of their ids.
 pub(super) fn moved(sizes: &[(Size, Option<NaiveDate>)], edited: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let mut moved = Vec::new();
     for (size, _) in sizes.iter().filter(|(size, previous)| previous.is_some() && !edited(&size.segment)) {
-        let before = (size.members + size.exited).saturating_sub(size.entered);
-        if before as f64 >= TELLING && size.members.abs_diff(before) * 2 >= before {
-            let told =
-                format!("the segment `{}` has {} members; the day before had {before}", size.segment, size.members);
+        if let Some(told) = halved(&size.segment, size.members, size.entered, size.exited) {
             moved.push((size.segment.clone(), told));
         }
     }

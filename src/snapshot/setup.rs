@@ -14,6 +14,34 @@ use crate::land::{self, Source, TableOptions};
 use crate::schema::landed::{Reading, Table};
 use crate::{lifecycle, profile};
 
+/// The lake's key, which is never printed.
+#[derive(Clone)]
+struct Key(Vec<u8>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// The clouds' usual variables, which are never printed.
+#[derive(Clone, Default)]
+pub struct Cloud(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl std::ops::Deref for Cloud {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 /// A project that is open: its lake, an engine that knows it, and where its landed tables are.
 #[derive(Debug)]
 pub struct Project {
@@ -27,6 +55,9 @@ pub struct Project {
     pub sources: Vec<Source>,
     /// Who was forgotten when it was opened.
     pub forgotten: Arc<Forgotten>,
+    /// What other stores than the lake's are opened with.
+    pub cloud: Cloud,
+    key: Key,
 }
 
 impl Project {
@@ -76,7 +107,12 @@ impl Project {
             };
             sources.push(source);
         }
-        Ok(Self { settings, lake, engine, sources, forgotten })
+        Ok(Self { settings, lake, engine, sources, forgotten, cloud: Cloud(cloud.clone()), key: Key(key.to_vec()) })
+    }
+
+    /// The lake's key; none of a project that was opened for reading alone.
+    pub fn key(&self) -> Option<&[u8]> {
+        (!self.key.0.is_empty()).then_some(self.key.0.as_slice())
     }
 
     /// A landed file's name, as [`Source::name`] gives it, as it is kept: below the lake's root where it lies there, so

@@ -33,7 +33,7 @@ email,bob.b@gmail.com,over,2026-03-31
 ";
 
 /// The shop of [`PEOPLE`] on the 1st of March, with what came after.
-fn shop() -> TinyShop {
+pub(crate) fn shop() -> TinyShop {
     let shop = TinyShop::empty();
     shop.land("customers/dt=2026-02-20/all", PEOPLE).land("suppressions/all", SUPPRESSIONS);
     shop.land("orders/all", "order_id,ordered_at,total,customer_id\no1,2026-01-01T10:00:00Z,10.00,a\n");
@@ -82,9 +82,9 @@ fn every_step_is_counted_and_every_address_written_once() {
     );
     assert_eq!(shop.one("SELECT count(*) FROM export_members WHERE variant = 'treatment'"), "2");
     insta::assert_snapshot!(shop.folder.read("out/2026-03-01.csv").replace('\r', ""), @r#"
-    customer_id,name,email,phone,email_consent,email_consent_at,email_consent_source
-    a,Ann-Marie Ager,Ann@Example.com,+4532123456,subscribed,2025-01-10T10:00:00Z,checkout
-    c,'=1+1 Carl,cid@example.com,,subscribed,2026-02-01T10:00:00Z,form
+    customer_id,name,email,phone,email_consent,email_consent_at,email_consent_source,sms_consent,sms_consent_at
+    a,Ann-Marie Ager,Ann@Example.com,+4532123456,subscribed,2025-01-10T10:00:00Z,checkout,subscribed,2025-01-11T10:00:00Z
+    c,'=1+1 Carl,cid@example.com,,subscribed,2026-02-01T10:00:00Z,form,not_subscribed,
     "#);
 }
 
@@ -92,9 +92,9 @@ fn every_step_is_counted_and_every_address_written_once() {
 fn the_bytes_of_the_formats_for_people() {
     let shop = shop();
     insta::assert_snapshot!(printed(&shop, &["everyone", "--format", "basic"]), @r#"
-    customer_id,name,address,postal_code,city,region,country
-    a,Ann-Marie Ager,"Gade 1, 2. tv",8000,Aarhus C,Midt,DK
-    c,'=1+1 Carl,Vej 3,5000,Odense,,DK
+    customer_id,name,address,postal_code,city,region,country,email_consent,email_consent_at,email_consent_source,sms_consent,sms_consent_at
+    a,Ann-Marie Ager,"Gade 1, 2. tv",8000,Aarhus C,Midt,DK,subscribed,2025-01-10T10:00:00Z,checkout,subscribed,2025-01-11T10:00:00Z
+    c,'=1+1 Carl,Vej 3,5000,Odense,,DK,subscribed,2026-02-01T10:00:00Z,form,not_subscribed,
     "#);
     insta::assert_snapshot!(printed(&shop, &["everyone", "--format", "sms"]), @r#"
     customer_id,name,phone,country,sms_consent,sms_consent_at
@@ -193,6 +193,29 @@ fn consent_is_never_guessed() {
         shop.rows("SELECT format, json FROM (SELECT format, counts AS json, created_at FROM exports WHERE counts LIKE '%\"consent_check\":false%')").len(),
         1,
         "whoever passes the door without asking is recorded"
+    );
+}
+
+/// b and a have said yes to advertising, c and d's address no, and of the others nothing is known.
+#[test]
+fn rows_of_two_states_of_consent_are_two_files_where_a_platform_asks_by_file() {
+    let shop = shop();
+    let one = export(&shop, &["everyone", "--format", "google", "--to", "out/one.csv"]);
+    assert_eq!((&one[0]["ads_consent"], &one[0]["counts"]["written"]), (&Value::from("granted"), &Value::from(2)));
+    assert!(shop.folder.read("out/one.csv").starts_with("Email,"), "one state is one file");
+    shop.settings("[exports]\nads_requires = \"none\"");
+    let two = export(&shop, &["everyone", "--format", "google", "--to", "out/two.csv"]);
+    let split = two[0]["split"].as_array().unwrap();
+    assert_eq!((&two[0]["ads_consent"], &split[0]), (&Value::from("mixed"), &serde_json::json!(["granted", 2])));
+    let lines = |file: &str| shop.folder.read(file).lines().count() as u64 - 1;
+    assert_eq!(lines("out/two.granted.csv"), 2);
+    assert_eq!(lines("out/two.unspecified.csv"), split[1][1].as_u64().unwrap());
+    assert_eq!(two[0]["counts"]["written"].as_u64().unwrap(), 2 + split[1][1].as_u64().unwrap());
+    assert!(split[1][1].as_u64().unwrap() > 0, "{split:?}");
+    told(
+        &shop.run(&["export", "everyone", "--format", "google", "--to", "-"]),
+        2,
+        &["audience.split_stream", "[exports]"],
     );
 }
 

@@ -13,6 +13,8 @@ mod commands;
 mod customer;
 /// Why a customer is in a segment.
 mod explain;
+/// Audiences as steps of a job.
+mod export_steps;
 /// Audiences: who is written, the bytes of every format, the ledger.
 mod exports;
 /// Forgetting people.
@@ -33,6 +35,8 @@ mod landing;
 mod landing_files;
 /// The lifecycle model: fitted, kept, audited, explained, back-tested.
 mod lifecycle;
+/// Audiences by address: the page, its button, uses, and what ends them.
+mod links;
 /// The profile computed the plain way.
 mod naive;
 /// What a night publishes, and what a second one leaves alone.
@@ -53,6 +57,8 @@ mod readers;
 mod scheduler;
 /// `alluvial serve` through real clients of Postgres: what is seen, by whom, of which day.
 mod serve;
+/// The API: segments, audiences and the ledger over HTTP.
+mod serve_api;
 /// Clients of other languages.
 mod serve_clients;
 /// The Flight SQL door.

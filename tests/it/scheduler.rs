@@ -103,7 +103,7 @@ fn a_fault_is_not_tried_again_and_is_told() {
 }
 
 /// Twelve orders a weekday for ten weeks, by as many customers; none on the last day.
-fn steady_shop() -> TinyShop {
+pub(crate) fn steady_shop() -> TinyShop {
     let shop = TinyShop::empty();
     let mut orders = "order_id,ordered_at,total,customer_id\n".to_owned();
     for week in 0..10 {

@@ -18,13 +18,68 @@ pub(crate) struct Serving {
     pub(crate) postgres: SocketAddr,
     /// Flight SQL.
     pub(crate) flight: SocketAddr,
-    /// `/healthz` and `/metrics`.
+    /// `/healthz`, `/metrics`, the API and links.
     pub(crate) http: SocketAddr,
 }
 
 /// The least that a server is started with.
-pub(crate) const ANYWHERE: [&str; 7] =
-    ["serve", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+pub(crate) const ANYWHERE: [&str; 8] =
+    ["serve", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0", "--no-scheduler"];
+
+/// An answer over HTTP.
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    head: String,
+    /// Its body, as it was sent.
+    pub(crate) body: Vec<u8>,
+    /// Whether it came to its end.
+    pub(crate) whole: bool,
+}
+
+impl Answer {
+    fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut answer = Self { status, head, body: Vec::new(), whole: true };
+        let mut rest = &bytes[end + 4..];
+        if answer.header("transfer-encoding").as_deref() != Some("chunked") {
+            answer.body = rest.to_vec();
+            return answer;
+        }
+        answer.whole = false;
+        while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+            rest = &rest[line + 2..];
+            if size == 0 {
+                answer.whole = true;
+                break;
+            }
+            answer.body.extend_from_slice(&rest[..size]);
+            rest = &rest[size + 2..];
+        }
+        answer
+    }
+
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+}
 
 impl Serving {
     /// Starts one and waits until its doors are open.
@@ -34,8 +89,13 @@ impl Serving {
 
     /// Starts one with further variables.
     pub(crate) fn with(shop: &TinyShop, variables: &[(&str, &str)]) -> Self {
+        Self::by(shop, &ANYWHERE, variables)
+    }
+
+    /// Starts one by a command line, with further variables.
+    pub(crate) fn by(shop: &TinyShop, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_alluvial"))
-            .args(ANYWHERE)
+            .args(arguments)
             .args(["-v"])
             .current_dir(shop.folder.path())
             .env_clear()
@@ -97,6 +157,40 @@ impl Serving {
     /// Somebody connected by Postgres wire.
     pub(crate) async fn connect(&self, name: &str, secret: &str) -> Client {
         self.try_connect(name, secret).await.unwrap()
+    }
+
+    /// Sends a request, and reads nothing yet.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 0\r\n");
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        stream.write_all(format!("{text}\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        Answer::read(self.send(method, path, headers))
+    }
+
+    /// Asks for something as somebody who is known by a secret.
+    pub(crate) fn get(&self, path: &str, secret: &str) -> Answer {
+        self.ask("GET", path, &[("Authorization", &format!("Bearer {secret}"))])
+    }
+
+    /// Reads an answer that was asked for by [`Serving::send`].
+    pub(crate) fn answer(stream: TcpStream) -> Answer {
+        Answer::read(stream)
+    }
+
+    /// Bytes of it that are in memory, at most so far.
+    pub(crate) fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
     /// The body of a page, and its status.
