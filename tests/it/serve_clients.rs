@@ -41,8 +41,8 @@ fn psql_lists_and_describes() {
 
 #[test]
 fn pythons_clients_agree() {
-    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    if Command::new(&python).arg("--version").stdout(Stdio::null()).status().is_err() {
+    let python = "python3";
+    if Command::new(python).arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("skipped: there is no python3");
         return;
     }

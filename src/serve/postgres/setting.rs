@@ -118,7 +118,8 @@ pub(super) fn one(
             change(&mut |own| own.time_zone.clone_from(&zone));
             Ok(Some(("TimeZone", told)))
         }
-        "client_encoding" => match value.to_lowercase().replace(['-', '_'], "").as_str() {
+        "client_encoding" => match value.to_lowercase().replace(['-', '_', '\''], "").as_str() {
+            // asyncpg sends it in quotes.
             "utf8" | "unicode" | "default" | "" => Ok(Some(("client_encoding", "UTF8".to_owned()))),
             _ => Err(Fault::new("22023", "texts are UTF-8 here").hint("`SET client_encoding TO 'UTF8'`")),
         },
