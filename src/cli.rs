@@ -10,6 +10,8 @@ pub mod arguments;
 pub mod attributes;
 /// `alluvial check`.
 pub mod check;
+/// `alluvial customer`.
+pub mod customer;
 /// `alluvial demo`.
 pub mod demo;
 /// `alluvial doctor`.
@@ -18,6 +20,8 @@ pub mod doctor;
 pub mod export;
 /// Errors on the terminal and as JSON.
 pub mod failure;
+/// `alluvial forget`.
+pub mod forget;
 /// `alluvial init`.
 pub mod init;
 /// `alluvial jobs`.
@@ -134,6 +138,8 @@ fn dispatch(
         Command::Segments(args) => segments::execute(&args, &call, output),
         Command::Segment(args) => segment::execute(&args, &call, output),
         Command::Attributes(args) => attributes::execute(&args, &call, output),
+        Command::Customer(args) => customer::execute(&args, &call, output),
+        Command::Forget(args) => forget::execute(&args, &call, output),
         Command::Lifecycle(args) => lifecycle::execute(&args, &call, output),
         Command::Query(args) => query::execute(&args, &call, output),
         Command::Serve(args) => serve::execute(&args, &call, output),

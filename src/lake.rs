@@ -4,8 +4,12 @@
 //! what Delta Lake's library writes through and what DataFusion reads through, so that every write is durable
 //! (`durable`) and every lost answer is settled (`settled`). Nothing else in the crate opens a store.
 
+/// The disk under a lake that is a folder.
+pub mod disk;
 /// A local folder that keeps what it acknowledged through a power cut.
 pub mod durable;
+/// Who was forgotten, as keyed hashes.
+pub mod forgotten;
 /// Whether a file is a whole Parquet file, told without ever panicking.
 pub mod inspect;
 /// The lake's key, for hashes of personal data.

@@ -13,6 +13,8 @@ mod currency;
 pub mod discover;
 /// What makes a row faulty.
 mod faults;
+/// Rows of people who were forgotten.
+mod forgotten;
 /// Files landed by hand: whole or not at all.
 pub mod import;
 /// Files of another program, mapped to the contract.
@@ -43,6 +45,7 @@ use crate::error::{Error, Result};
 use crate::schema::landed::{Reading, Table};
 
 pub use discover::{LandedFile, Source};
+pub use forgotten::{OfForgotten, gone};
 pub use shape::plain_name;
 pub use survey::Reject;
 
@@ -80,6 +83,8 @@ pub struct Options {
     pub statuses: BTreeMap<String, String>,
     /// How declared fields are read, by property.
     pub fields: BTreeMap<String, Reading>,
+    /// Whether rows of people who were forgotten are left out; the session must know `is_forgotten` then.
+    pub without_forgotten: bool,
 }
 
 static DEFAULT_TABLE: TableOptions =
@@ -303,6 +308,23 @@ pub async fn settle_rows(engine: &Engine, session: &SessionContext, found: Found
         if let Some(shape) = shapes.get(&table) {
             settle::settle(engine, session, shape, options, &mut landed).await?;
         }
+    }
+    Ok(())
+}
+
+/// Settles who is who: identities alone.
+///
+/// # Errors
+/// Whatever the disk and the store say.
+pub async fn settle_identities(
+    engine: &Engine,
+    session: &SessionContext,
+    found: &Found,
+    options: &Options,
+) -> Result<()> {
+    let mut landed = Landed::default();
+    if let Some(shape) = found.shapes.get(&Table::Identities) {
+        settle::settle(engine, session, shape, options, &mut landed).await?;
     }
     Ok(())
 }

@@ -40,17 +40,23 @@ pub mod lifecycle;
 pub mod segments;
 
 // ── result ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-/// A segment made deliverable for one channel: consent at the door, holdout, formats, destinations, the ledger.
-pub mod audience;
 /// A day: computed, compared with the published day before, and published whole or not at all.
 pub mod snapshot;
+
+/// A segment made deliverable for one channel: consent at the door, holdout, formats, destinations, the ledger.
+pub mod audience;
+
+// ── personal data ───────────────────────────────────────────────────────────────────────────────────────────────────
+/// Everything that is held about a person, and forgetting it: landed files, tables, old versions, ledgers.
+pub mod erase;
 
 // ── drive ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 /// Job files, what is owed, running a day or a range, and the record of it.
 pub mod jobs;
 
 // ── doors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-/// Commands, their output, and the report of a run.
-pub mod cli;
 /// The published tables for other programs: Postgres wire and Flight SQL, users, metrics.
 pub mod serve;
+
+/// Commands, their output, and the report of a run.
+pub mod cli;

@@ -27,6 +27,7 @@ pub mod state;
 mod tls;
 /// Who may connect.
 pub mod users;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

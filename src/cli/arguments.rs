@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::output::Format;
 use super::{
-    attributes, check, demo, doctor, export, init, jobs, land, lifecycle, lift, link, publish, query, run, runs,
-    scheduler, segment, segments, serve, user, vacuum,
+    attributes, check, customer, demo, doctor, export, forget, init, jobs, land, lifecycle, lift, link, publish, query,
+    run, runs, scheduler, segment, segments, serve, user, vacuum,
 };
 use crate::calendar::parse_date;
 
@@ -142,6 +142,10 @@ pub enum Command {
     Segment(segment::Args),
     /// What a query can name: types, operators, meanings, examples
     Attributes(attributes::Args),
+    /// Look at one customer, or write down everything that is held about one
+    Customer(customer::Args),
+    /// Erase people from landed files, every table and its history, and keep them out
+    Forget(forget::Args),
     /// The lifecycle stages' sizes, moves and values
     Lifecycle(lifecycle::Args),
     /// Answer SQL over the published tables, and over the landed ones as `landed.<table>`

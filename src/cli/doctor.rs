@@ -1,5 +1,8 @@
 //! `alluvial doctor`.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Outcome;
@@ -8,17 +11,20 @@ use super::output::{List, Output};
 use super::rows::{Cell, Rows};
 use crate::cli::jobs::instant;
 use crate::config::Settings;
+use crate::erase::receipt::unfinished;
 use crate::error::{Error, Result};
 use crate::jobs::definition::{self, Job};
 use crate::jobs::lease;
-use crate::lake::Lake;
 use crate::lake::snapshots::Snapshots;
 use crate::lake::table::Table;
+use crate::lake::{Lake, disk};
 use crate::schema::published;
 use crate::snapshot::{held, upkeep};
 
 /// How many ticks are told.
 const TICKS: usize = 10;
+/// Less free room than this is told.
+const LITTLE: u64 = 2_000_000_000;
 
 /// What `alluvial doctor` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,10 +52,12 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
         Box::pin(examined.days(&lake, args.all, now)).await;
         examined.state(&lake, now).await;
         examined.place(&lake);
+        let bytes = examined.bytes(&lake).await;
         let ticks = ticks(&settings, now, &mut examined)?;
         let outcome = if examined.faulty { Outcome::Faulty } else { Outcome::Done };
         let lists = vec![
             List { key: "checks", heading: "what was looked at".to_owned(), rows: examined.rows },
+            List { key: "bytes", heading: "what the lake holds".to_owned(), rows: bytes },
             List { key: "ticks", heading: format!("the next {TICKS} ticks"), rows: ticks },
         ];
         output.lists(&[], lists)?;
@@ -166,6 +174,15 @@ impl Examined {
             }
             Err(error) => self.fault("held days", &error),
         }
+        match unfinished(lake).await {
+            Ok(passes) if passes.is_empty() => {}
+            Ok(passes) => self.look(
+                "forgetting",
+                &format!("{} passes died before everything was erased", passes.len()),
+                "run `alluvial forget` again for the same people, or for anybody: it finishes them",
+            ),
+            Err(error) => self.fault("forgetting", &error),
+        }
         match lease::last_beat(lake).await {
             Ok(None) => self.look(
                 "scheduler",
@@ -185,14 +202,86 @@ impl Examined {
 
     /// What the kind of store asks for.
     fn place(&mut self, lake: &Lake) {
-        if lake.url().scheme() == "file" {
-            return self.fact("temporary files", "`alluvial vacuum` sweeps what killed writers leave in a folder");
+        if lake.url().scheme() == "file"
+            && let Ok(folder) = lake.url().to_file_path()
+        {
+            return self.disk(&folder);
         }
         self.look(
             "lifecycle rules",
             "uploads that were begun and never completed are invisible, and are paid for",
             "give the bucket a rule that aborts incomplete multipart uploads after 7 days, and none that expires objects",
         );
+    }
+}
+
+impl Examined {
+    /// The disk that the lake is on: room, flushing, what dead writers left.
+    fn disk(&mut self, folder: &Path) {
+        match disk::free_bytes(folder) {
+            Some(free) if free < LITTLE => self.look(
+                "free disk",
+                &shown(free),
+                "make room: a night needs about as much as the newest day's files, and `alluvial vacuum` frees what is old",
+            ),
+            Some(free) => self.fact("free disk", &shown(free)),
+            None => self.look("free disk", "the system does not tell", "`df` should be there"),
+        }
+        match disk::flush_time(folder) {
+            Ok(time) if disk::is_too_fast(time) => self.look(
+                "flushing",
+                &format!("a flush takes {} µs: nothing can have reached a disk", time.as_micros()),
+                "a memory disk, or one whose cache lies, loses the last nights in a power cut: keep the lake elsewhere",
+            ),
+            Ok(time) => self.fact("flushing", &format!("a flush reaches the disk in {} µs", time.as_micros())),
+            Err(error) => self.fault("flushing", &error),
+        }
+        match disk::staged(folder) {
+            Ok((0, _)) => self.fact("unfinished uploads", "none"),
+            Ok((count, bytes)) => self.look(
+                "unfinished uploads",
+                &format!("{count} temporary files with {}", shown(bytes)),
+                "`alluvial vacuum` removes those that nobody has written to for a day",
+            ),
+            Err(error) => self.fault("unfinished uploads", &error),
+        }
+    }
+
+    /// What the lake's folders hold.
+    async fn bytes(&mut self, lake: &Lake) -> Rows {
+        let mut rows = Rows::new(&["table", "#files", "#bytes"]);
+        let mut sums: BTreeMap<(usize, String), (u64, u64)> = BTreeMap::new();
+        for (place, folder) in ["landing", "tables", "snapshots", "state"].into_iter().enumerate() {
+            let objects = match lake.list(folder).await {
+                Ok(objects) => objects,
+                Err(error) => {
+                    self.fault("bytes by table", &error);
+                    continue;
+                }
+            };
+            for object in objects {
+                let depth = if place < 2 { 2 } else { 1 };
+                let name = object.path.split('/').take(depth).collect::<Vec<_>>().join("/");
+                let sum = sums.entry((place, name)).or_default();
+                *sum = (sum.0 + 1, sum.1 + object.size);
+            }
+        }
+        for ((_, name), (files, bytes)) in sums {
+            rows.push(vec![Cell::Text(name), Cell::count(files), Cell::count(bytes)]);
+        }
+        rows
+    }
+}
+
+/// Bytes for people.
+fn shown(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+    let bytes = bytes as f64;
+    match bytes {
+        few if few < 1e3 => format!("{few:.0} B"),
+        few if few < 1e6 => format!("{:.1} kB", few / 1e3),
+        some if some < 1e9 => format!("{:.1} MB", some / 1e6),
+        many => format!("{:.1} GB", many / 1e9),
     }
 }
 

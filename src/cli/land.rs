@@ -3,12 +3,15 @@
 use super::Outcome;
 use super::opened::{Call, Opened};
 use crate::config::Settings;
+use crate::erase::keep_out;
 use crate::error::Error;
 use crate::land::TableOptions;
 use crate::land::import::{Request, import};
 use crate::land::mapped::Mapping;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::forget::told_of_landed;
 use super::output::Output;
 use super::rows::{Cell, Rows};
 use crate::calendar::Zone;
@@ -154,6 +157,13 @@ async fn land(
     };
     let store = project.lake.store();
     let imported = Box::pin(import(&store, &project.lake.path("landing"), &request)).await?;
+    let below = |path| project.lake.below(path);
+    let fresh: BTreeSet<String> =
+        imported.iter().filter(|file| !file.already).filter_map(|file| below(&file.path)).collect();
+    let gone = Box::pin(keep_out(project, table, &fresh, opened.clock.now())).await?;
+    if gone > 0 {
+        output.warn(&told_of_landed(gone));
+    }
     let mut landed = Vec::new();
     for (file, written) in imported.iter().zip(written) {
         for warning in &file.warnings {

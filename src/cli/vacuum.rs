@@ -19,6 +19,9 @@ pub fn execute(_args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result
     call.run(output, async |settings, output| {
         let opened = Opened::new(settings, call.environment, true).await?;
         let done = Box::pin(upkeep::run(&opened.project, opened.clock.now())).await?;
+        for warning in &done.warnings {
+            output.warn(warning);
+        }
         let mut rows = Rows::new(&["what", "#count", "#bytes"]);
         for (table, days) in &done.dropped {
             rows.push(vec![Cell::Text(format!("days of {table}")), Cell::count(*days), Cell::Missing]);

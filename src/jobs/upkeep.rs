@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{alert, record, state};
+use crate::erase;
 use crate::error::Result;
 use crate::lake::{Lake, Object};
 use crate::snapshot::setup::Project;
@@ -21,7 +22,12 @@ const AGED: [(&str, i64); 4] =
 /// # Errors
 /// What the store and the logs refuse; what was done until then stays done.
 pub async fn run(project: &Project, at: DateTime<Utc>) -> Result<upkeep::Done> {
+    // What died while it erased people comes first: old files of theirs are swept below.
+    let resumed = Box::pin(erase::resume(project, at)).await?;
     let mut done = Box::pin(upkeep::run(project, at)).await?;
+    if resumed > 0 {
+        done.warnings.push(format!("{resumed} passes of `alluvial forget` had died, and are finished now"));
+    }
     done.state = sweep(&project.lake, at).await?;
     Ok(done)
 }

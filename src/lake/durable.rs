@@ -168,6 +168,12 @@ impl Drop for Staged {
     }
 }
 
+/// Whether a name is that of a temporary file: it ends in `#` and digits.
+pub(super) fn is_staged(name: &std::ffi::OsStr) -> bool {
+    let digits = name.to_str().and_then(|name| name.rsplit_once('#')).map(|(_, digits)| digits);
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Removes the temporary files below a folder that were last written before `before`: what a killed writer left. The
 /// store hides them, so that nothing else ever finds them. Gives how many there were.
 ///
@@ -188,11 +194,7 @@ pub fn sweep(folder: &FsPath, before: DateTime<Utc>) -> Result<u64> {
             swept += sweep(&path, before)?;
             continue;
         }
-        let is_temporary = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.rsplit_once('#'))
-            .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_temporary = is_staged(&entry.file_name());
         let written = entry.metadata().and_then(|meta| meta.modified()).map(DateTime::<Utc>::from);
         if is_temporary && written.is_ok_and(|written| written < before) && fs::remove_file(&path).is_ok() {
             swept += 1;

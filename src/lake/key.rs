@@ -33,6 +33,20 @@ impl Lake {
         Ok(key)
     }
 
+    /// The lake's key for whoever only reads: none where it is not configured and none is kept.
+    ///
+    /// # Errors
+    /// `lake.key_format`, and what the store refuses.
+    pub async fn known_key(&self, configured: Option<&str>) -> Result<Option<[u8; 32]>> {
+        if let Some(text) = configured.map(str::trim).filter(|text| !text.is_empty()) {
+            return parse_key(text).map(Some);
+        }
+        match self.find(KEY).await? {
+            Some(kept) => self.kept_key(&kept).map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn generated_key(&self) -> Result<[u8; 32]> {
         if let Some(kept) = self.find(KEY).await? {
             return self.kept_key(&kept);

@@ -36,6 +36,9 @@ pub struct Manifest {
     pub previous: Option<Previous>,
     /// The run that computed it.
     pub run_id: String,
+    /// Which one of the run's manifests it is: people who were forgotten since are not in the files of a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The release that computed it.
     pub engine: String,
     /// The shop's time zone.
@@ -98,6 +101,17 @@ impl TableFiles {
         from_delta(&self.schema).map(Arc::new)
     }
 
+    /// Puts other files in the place of some, or none.
+    pub fn replace(&mut self, replaced: &BTreeMap<String, Option<DataFile>>) {
+        let files = std::mem::take(&mut self.files).into_iter();
+        self.files = files
+            .filter_map(|file| match replaced.get(&file.path) {
+                Some(other) => other.clone(),
+                None => Some(file),
+            })
+            .collect();
+    }
+
     /// How many rows.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
@@ -113,6 +127,7 @@ impl Manifest {
             as_of,
             previous: None,
             run_id: run_id.into(),
+            revision: None,
             engine: env!("CARGO_PKG_VERSION").to_owned(),
             timezone: timezone.into(),
             definitions: BTreeMap::new(),
@@ -124,7 +139,22 @@ impl Manifest {
 
     /// Where it is kept, below the lake's root.
     pub fn path(&self) -> String {
-        format!("snapshots/{}/{}.json", self.as_of, self.run_id)
+        match &self.revision {
+            Some(revision) => format!("snapshots/{}/{}-{revision}.json", self.as_of, self.run_id),
+            None => format!("snapshots/{}/{}.json", self.as_of, self.run_id),
+        }
+    }
+
+    /// The same day with other files in the place of some: what `alluvial forget` publishes.
+    #[must_use]
+    pub fn revised(&self, revision: &str, replaced: &BTreeMap<String, Option<DataFile>>) -> Self {
+        let mut revised = self.clone();
+        revised.revision = Some(revision.to_owned());
+        revised.nonce = uuid::Uuid::now_v7().to_string();
+        for table in revised.tables.values_mut() {
+            table.replace(replaced);
+        }
+        revised
     }
 
     /// Keeps it, once.

@@ -1,6 +1,6 @@
 //! The one commit that makes a day visible, and the days that are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, Kind, Result};
 use crate::lake::Lake;
+use crate::lake::forgotten;
 use crate::lake::manifest::{Manifest, Previous};
 use crate::lake::parts::{self, FILE_ROWS, Partition};
 use crate::lake::schema::conform;
@@ -59,6 +60,8 @@ pub struct Snapshots {
     lake: Lake,
     table: Table,
     days: Vec<PublishedDay>,
+    /// The objects of people who were forgotten that a run knows of; none: nothing is computed from landed data.
+    forgotten: Option<BTreeSet<String>>,
 }
 
 fn published_table() -> Result<Published> {
@@ -88,7 +91,15 @@ impl Snapshots {
         days.reverse();
         days.dedup_by_key(|day| day.as_of);
         days.reverse();
-        Ok(Snapshots { lake: lake.clone(), table, days })
+        Ok(Snapshots { lake: lake.clone(), table, days, forgotten: None })
+    }
+
+    /// Publishes only as long as nobody else was forgotten than these objects tell: whoever was forgotten while a day was
+    /// computed is in its files.
+    #[must_use]
+    pub fn without(mut self, forgotten: &BTreeSet<String>) -> Self {
+        self.forgotten = Some(forgotten.clone());
+        self
     }
 
     /// The published days, oldest first.
@@ -158,6 +169,11 @@ impl Snapshots {
                 )
                 .with_hint("run the day again"));
             }
+            // After the days are read and before the commit, which fails where others committed meanwhile: whoever is
+            // forgotten later finds this day among the published ones.
+            if let Some(known) = &self.forgotten {
+                forgotten::unchanged(&self.lake, known).await?;
+            }
             match Box::pin(snapshots.try_publish(day, stale, attempt)).await {
                 Err(error) if error.code() == "lake.moved" => snapshots = Box::pin(Self::read(&self.lake)).await?,
                 outcome => return outcome,
@@ -167,16 +183,34 @@ impl Snapshots {
     }
 
     async fn try_publish(&self, day: &PublishedDay, stale: &[NaiveDate], attempt: i64) -> Result<Outcome> {
-        let table = published_table()?;
         let mut rows = vec![day.clone()];
         for later in self.days.iter().filter(|later| later.as_of != day.as_of && stale.contains(&later.as_of)) {
             rows.push(PublishedDay { stale: true, ..later.clone() });
         }
+        self.commit(&rows, Fence::of_day(day.as_of, attempt), day.published_at).await
+    }
+
+    /// Publishes other manifests of published days, all in one commit: readers see every day without those who were
+    /// forgotten, or none.
+    ///
+    /// # Errors
+    /// `lake.moved` where anybody published since the days were read; the errors of [`Table::commit`] and of writing.
+    pub async fn revise(&self, days: &[PublishedDay], revision: &str, at: DateTime<Utc>) -> Result<()> {
+        if days.is_empty() {
+            return Ok(());
+        }
+        self.commit(days, Fence::of_run(revision), at).await.map(drop)
+    }
+
+    /// Commits rows of days in the place of those that stand.
+    async fn commit(&self, rows: &[PublishedDay], fence: Fence, at: DateTime<Utc>) -> Result<Outcome> {
+        let Some(first) = rows.first() else { return Err(damaged("snapshots")) };
+        let table = published_table()?;
         let schema = self.table.file_schema(&table.schema())?;
         // A run that publishes again must not write over a row that it has committed already.
         let file_id = uuid::Uuid::now_v7().simple().to_string();
         let mut files = Vec::new();
-        for row in &rows {
+        for row in rows {
             let batch = batch(row, &schema)?;
             let stream = RecordBatchStreamAdapter::new(batch.schema(), futures::stream::iter([Ok(batch)]).boxed());
             let partition = Partition {
@@ -194,11 +228,11 @@ impl Snapshots {
                 days: &days,
                 files: &files,
                 schema,
-                fence: Fence::of_day(day.as_of, attempt),
-                run_id: &day.run_id,
-                definition_hash: &day.definition_hash,
-                source: &day.manifest,
-                at: day.published_at,
+                fence,
+                run_id: &first.run_id,
+                definition_hash: &first.definition_hash,
+                source: &first.manifest,
+                at,
                 strict: true,
             })
             .await

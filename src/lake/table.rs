@@ -11,6 +11,8 @@
 mod actions;
 /// The Delta log, read through the lake's own store.
 mod log;
+/// Files written anew without some of their rows.
+mod replace;
 /// Upkeep: dropped days, checkpoints, old logs.
 mod tidy;
 

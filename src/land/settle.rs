@@ -96,6 +96,15 @@ async fn known_orders(
             faulty.plain_sql(options)
         );
     }
+    if options.without_forgotten {
+        // The lines of an order that is left out wait for nothing.
+        let all = Options { without_forgotten: false, ..options.clone() };
+        let gone = super::gone(Table::Orders).unwrap_or("false");
+        sql = format!(
+            "{sql} UNION ALL SELECT DISTINCT order_id, 'rejected' FROM ({}) WHERE ({gone}) AND order_id IS NOT NULL",
+            shape.plain_sql(&all)
+        );
+    }
     view(session, "known_orders", &sql).await
 }
 

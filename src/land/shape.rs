@@ -296,7 +296,7 @@ impl Shape {
             list.push("_row".to_owned());
             from.push_str("_rows");
         }
-        let inner = format!("SELECT {} FROM {from}", list.join(", "));
+        let inner = self.without_forgotten(format!("SELECT {} FROM {from}", list.join(", ")), options);
         if self.rated && beside == Beside::Checks {
             let day = format!("local_date(i.ordered_at, {})", literal(options.zone.name()));
             return format!(
@@ -357,6 +357,11 @@ impl Shape {
             format!("SELECT *, {any} AS _is_faulty FROM ({})", self.group_sql(group, Beside::Checks, options))
         };
         self.groups.iter().map(flagged).collect()
+    }
+
+    /// Every group, unchecked, with the file and the row.
+    pub(super) fn placed_sql(&self, options: &Options) -> Vec<String> {
+        self.groups.iter().map(|group| self.group_sql(group, Beside::Checks, options)).collect()
     }
 
     /// All rows of the table, unchecked, without row numbers.

@@ -52,6 +52,7 @@ async fn a_real_shop_on_a_reference_day() {
         tables: Default::default(),
         statuses: land::statuses(&Default::default()),
         fields: Default::default(),
+        without_forgotten: false,
     };
     let landed = land::land(&engine, &session, &sources, &options).await.unwrap();
     let profiled = build(

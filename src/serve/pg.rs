@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProviderList, MemTable, SchemaProvider, Session, TableProvider};
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
 };
@@ -25,6 +25,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
 };
 
 use super::state::Sight;
+use super::workers::Pausing;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
@@ -53,10 +54,14 @@ impl PgTemplate {
         for name in ["shobj_description", "pg_get_viewdef"] {
             session.register_udf(ScalarUDF::new_from_impl(Constant::new(name, ScalarValue::Utf8(None))));
         }
+        let visible = Constant::new("pg_function_is_visible", ScalarValue::from(true));
+        session.register_udf(ScalarUDF::new_from_impl(visible));
         let recovering = Constant::new("pg_is_in_recovery", ScalarValue::from(false));
         session.register_udf(ScalarUDF::new_from_impl(recovering));
         let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
-        Ok(Self { base: session.state(), fixed, of_sight: Mutex::default() })
+        let base = SessionStateBuilder::new_from_existing(session.state());
+        let base = base.with_physical_optimizer_rule(Arc::new(Pausing)).build();
+        Ok(Self { base, fixed, of_sight: Mutex::default() })
     }
 
     /// The state that the sessions of a catalogue are made from, without its tables yet.
@@ -280,7 +285,7 @@ impl TableProvider for Descriptions {
 
 /// A session that knows nothing, for two tables that are read whole.
 fn bare() -> SessionState {
-    datafusion::execution::SessionStateBuilder::new().build()
+    SessionStateBuilder::new().build()
 }
 
 /// A column of numbers beside one of names.

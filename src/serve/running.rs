@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -14,6 +13,7 @@ use futures::{Stream, StreamExt};
 use super::fault::Fault;
 use super::metrics::Door;
 use super::session::Core;
+use super::workers::Answer;
 
 /// A statement that is being answered.
 pub(super) struct Running {
@@ -76,19 +76,16 @@ impl Running {
 
     /// Answers with a plan's rows. What stops the statement stops the stream, whoever is waiting for it.
     pub(super) async fn rows(mut self, frame: DataFrame, most: Option<u64>) -> Result<Rows, Fault> {
-        let stream = self.on(async { Ok(Box::pin(frame.execute_stream()).await?) }).await?;
-        let schema = stream.schema();
-        Ok(Rows { schema, batches: self.guard(stream, most).boxed() })
+        let core = Arc::clone(&self.meter.core);
+        let answer = self.on(core.workers.run(frame)).await?;
+        let schema = Arc::clone(&answer.schema);
+        Ok(Rows { schema, batches: self.guard(answer, most).boxed() })
     }
 
-    fn guard(
-        self,
-        stream: SendableRecordBatchStream,
-        most: Option<u64>,
-    ) -> impl Stream<Item = Result<RecordBatch, Fault>> + Send {
-        futures::stream::unfold(Some((self, stream)), move |going| async move {
-            let (mut running, mut stream) = going?;
-            let next = running.on(async { stream.next().await.transpose().map_err(Fault::from) }).await;
+    fn guard(self, answer: Answer, most: Option<u64>) -> impl Stream<Item = Result<RecordBatch, Fault>> + Send {
+        futures::stream::unfold(Some((self, answer)), move |going| async move {
+            let (mut running, mut answer) = going?;
+            let next = running.on(answer.next()).await;
             let batch = match next {
                 Ok(Some(batch)) => batch,
                 Ok(None) => return None,
@@ -101,7 +98,7 @@ impl Running {
                     running.meter.core.metrics.failed(running.meter.door, fault.state);
                     Some((Err(fault), None))
                 }
-                _ => Some((Ok(batch), Some((running, stream)))),
+                _ => Some((Ok(batch), Some((running, answer)))),
             }
         })
     }

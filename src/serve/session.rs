@@ -24,6 +24,7 @@ use super::running::{Rows, Running};
 use super::sql::Reader;
 use super::state::{Sight, State, States};
 use super::users::{self, User};
+use super::workers::Workers;
 use crate::calendar::Clock;
 use crate::config::ServeSettings;
 use crate::error::Result;
@@ -54,6 +55,7 @@ pub(super) struct Core {
     pub(super) states: States,
     pub(super) gate: Gate,
     pub(super) reader: Reader,
+    pub(super) workers: Workers,
     pub(super) metrics: Metrics,
     pub(super) stage: watch::Sender<Stage>,
     sessions: Mutex<HashMap<u64, Weak<Session>>>,
@@ -67,6 +69,7 @@ impl Core {
             states: States::new(Arc::clone(&project), clock)?,
             gate: Gate::new(project.lake.clone(), clock),
             reader: Reader::new(settings.max_statement),
+            workers: Workers::new(project.settings.engine.threads)?,
             project,
             clock,
             settings,

@@ -79,13 +79,11 @@ impl std::fmt::Debug for State {
 impl State {
     async fn read(project: &Arc<Project>, before: Option<&State>) -> Result<Self> {
         let snapshots = Box::pin(Snapshots::read(&project.lake)).await?;
-        let known: HashMap<(NaiveDate, &str), &Arc<Manifest>> = before
-            .into_iter()
-            .flat_map(|state| state.manifests.iter().map(|read| ((read.as_of, read.run_id.as_str()), read)))
-            .collect();
-        let is_known = |day: &&PublishedDay| known.contains_key(&(day.as_of, day.run_id.as_str()));
+        let known: HashMap<String, &Arc<Manifest>> =
+            before.into_iter().flat_map(|state| state.manifests.iter().map(|read| (read.path(), read))).collect();
+        let is_known = |day: &&PublishedDay| known.contains_key(&day.manifest);
         let new: Vec<PublishedDay> = snapshots.days().iter().filter(|day| !is_known(day)).cloned().collect();
-        let kept = snapshots.days().iter().filter_map(|day| known.get(&(day.as_of, day.run_id.as_str())));
+        let kept = snapshots.days().iter().filter_map(|day| known.get(&day.manifest));
         let mut all: Vec<Arc<Manifest>> = kept.map(|manifest| Arc::clone(manifest)).collect();
         all.extend(Box::pin(manifests(&project.lake, &new)).await?.into_iter().map(Arc::new));
         all.sort_by_key(|manifest| manifest.as_of);

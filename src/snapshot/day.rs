@@ -21,6 +21,7 @@ use super::writing::Writing;
 use crate::engine::statement::{identifier, plan_text};
 use crate::engine::{Params, Statement};
 use crate::error::{Error, Result};
+use crate::lake::forgotten;
 use crate::lake::manifest::{InputFile, Manifest, Previous};
 use crate::lake::snapshots::{PublishedDay, Snapshots};
 use crate::land::{self, Landed};
@@ -108,7 +109,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     let lake = &project.lake;
     let engine = &project.engine;
     let session = engine.night_session();
-    let snapshots = Box::pin(Snapshots::read(lake)).await?;
+    let snapshots = Box::pin(Snapshots::read(lake)).await?.without(project.forgotten.objects());
     let mut writing = Writing::begin(lake, &run.id, run.as_of, run.at).await?;
     steps.attempt(writing.attempt());
     let definitions = super::segments::definitions(project)?;
@@ -315,6 +316,7 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
         return Ok(Published::Held(Box::new(summary), verdict.holds));
     }
 
+    forgotten::unchanged(lake, project.forgotten.objects()).await?;
     let table_versions = writing.commit(&definition_hash, &path).await?;
     let day = PublishedDay {
         as_of: run.as_of,

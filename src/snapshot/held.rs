@@ -13,6 +13,7 @@ use super::writing::Writing;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::manifest::{Manifest, TableFiles, verify_file};
+use crate::lake::parts::DataFile;
 use crate::lake::snapshots::{PublishedDay, Snapshots};
 
 /// Where the records of held days are, below the lake's root.
@@ -94,6 +95,25 @@ impl Held {
             snapshots.days().iter().map(|day| day.as_of).filter(|day| *day > self.as_of).collect();
         Box::pin(writing.publish(&snapshots, &day, &manifest, &later)).await?;
         Ok(day)
+    }
+
+    /// Puts another manifest and other files in the place of those that held people who were forgotten since.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn revise(
+        mut self,
+        lake: &Lake,
+        manifest: String,
+        replaced: &BTreeMap<String, Option<DataFile>>,
+    ) -> Result<()> {
+        self.manifest = manifest;
+        for (_, files) in &mut self.tables {
+            files.replace(replaced);
+        }
+        let body = serde_json::to_vec(&self)
+            .map_err(|error| Error::internal("snapshot.held", error.to_string()).with_source(error))?;
+        lake.put(&self.path(), body).await
     }
 
     /// Takes the day off the list of those that wait.

@@ -9,6 +9,7 @@ use crate::config::{FieldSettings, FieldType, Recurring, Settings};
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
+use crate::lake::forgotten::Forgotten;
 use crate::land::{self, Source, TableOptions};
 use crate::schema::landed::{Reading, Table};
 use crate::{lifecycle, profile};
@@ -52,6 +53,8 @@ pub struct Project {
     pub engine: Engine,
     /// Where the landed tables are.
     pub sources: Vec<Source>,
+    /// Who was forgotten when it was opened.
+    pub forgotten: Arc<Forgotten>,
     /// What other stores than the lake's are opened with.
     pub cloud: Cloud,
     key: Key,
@@ -70,11 +73,21 @@ impl Project {
             Box::pin(lake.probe()).await?;
             lake.lake_key(configured).await?.to_vec()
         } else {
-            Vec::new()
+            lake.known_key(configured).await?.map(Vec::from).unwrap_or_default()
         };
+        Box::pin(Self::over(settings, lake, &key, cloud)).await
+    }
+
+    /// A project over a lake that is open, and its key.
+    ///
+    /// # Errors
+    /// What the store refuses, and tables that lie at no place.
+    pub async fn over(settings: Settings, lake: Lake, key: &[u8], cloud: &BTreeMap<String, String>) -> Result<Self> {
+        let forgotten = Arc::new(Forgotten::read(&lake, key).await?);
         let mut functions = land::read::functions();
+        functions.push(forgotten.function());
         functions.extend(lifecycle::functions());
-        functions.push(profile::guest_id_function(&key));
+        functions.push(profile::guest_id_function(key));
         let limits = Limits { memory: settings.engine.memory_limit, threads: settings.engine.threads, spill: None };
         let engine = Engine::new(limits, functions, Some(settings.root.join("sql")))?;
         let engine = engine.with_aggregate(profile::favorite_function());
@@ -94,7 +107,7 @@ impl Project {
             };
             sources.push(source);
         }
-        Ok(Self { settings, lake, engine, sources, cloud: Cloud(cloud.clone()), key: Key(key) })
+        Ok(Self { settings, lake, engine, sources, forgotten, cloud: Cloud(cloud.clone()), key: Key(key.to_vec()) })
     }
 
     /// The lake's key; none of a project that was opened for reading alone.
@@ -162,6 +175,7 @@ impl Project {
             tables,
             statuses: land::statuses(&settings.orders.status_aliases),
             fields: fields.collect(),
+            without_forgotten: !self.forgotten.is_empty(),
         }
     }
 

@@ -130,8 +130,11 @@ async fn drop_days(
     Ok(())
 }
 
-/// The data files that something names.
-async fn named(lake: &Lake, snapshots: &Snapshots) -> Result<BTreeSet<String>> {
+/// The data files that something names: a manifest that counts, a held day, or a table's newest version.
+///
+/// # Errors
+/// What the store and the logs refuse.
+pub async fn named(lake: &Lake, snapshots: &Snapshots) -> Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
     let newest = snapshots.latest().map(|day| day.as_of);
     let mut take = |manifest: &Manifest, newest_too: bool| {

@@ -9,12 +9,16 @@ mod attributes;
 mod bad_input;
 /// The command line, as people see it.
 mod commands;
+/// One customer: what is shown, and everything that is held.
+mod customer;
 /// Why a customer is in a segment.
 mod explain;
 /// Audiences as steps of a job.
 mod export_steps;
 /// Audiences: who is written, the bytes of every format, the ledger.
 mod exports;
+/// Forgetting people.
+mod forget;
 /// Functions over rows, by the program itself.
 mod functions;
 /// The promises of the segment language, for queries that nobody would write.

@@ -205,7 +205,7 @@ async fn values_of_every_type_arrive_as_they_are() {
     let sql = "SELECT customer_id, number_of_orders, amount_spent, first_order_date, birthday, tags, email_reachable, \
                       p_order_90d IS NOT NULL AS scored FROM customer_profile_latest WHERE customer_id = 'a'";
     let shown = rows(&client, sql).await;
-    assert_eq!(shown, ["a 2 350.00 2025-02-01 10:00:00.000000+00:00 - {vip,news} t t"].map(str::to_owned));
+    assert_eq!(shown, ["a 2 350.00 2025-02-01 10:00:00.000000+00 - {vip,news} t t"].map(str::to_owned));
     let row = client.query_one(sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, &str>("customer_id"), "a");
     assert_eq!(row.get::<_, i64>("number_of_orders"), 2);

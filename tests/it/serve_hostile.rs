@@ -121,9 +121,10 @@ async fn no_message_stops_the_server() {
 
     // Clients that die in the middle of an answer.
     for _ in 0..5 {
-        let dying = server.connect("bi", &secret).await;
-        let stream = dying.query_raw("SELECT value FROM generate_series(1, 100000000)", [] as [&str; 0]).await.unwrap();
-        drop((stream, dying));
+        let (dying, line) = server.dial("bi", &secret).await.unwrap();
+        let _stream =
+            dying.query_raw("SELECT value FROM generate_series(1, 100000000)", [] as [&str; 0]).await.unwrap();
+        line.abort();
     }
     // What they ran ends with them.
     let until = Instant::now() + Duration::from_secs(20);
@@ -237,9 +238,8 @@ fn users_are_added_listed_and_revoked() {
     $ alluvial user list
     exit code 0
     ----- stdout -----
-     name     role      created_at            expires_at            expired  segments  formats 
-    -------------------------------------------------------------------------------------------
-     tableau  marketer  2026-04-01T06:00:00Z  2026-05-01T06:00:00Z  false                      
+    name     role      created_at            expires_at            expired  segments  formats
+    tableau  marketer  2026-04-01T06:00:00Z  2026-05-01T06:00:00Z  false
     ----- stderr -----
     ");
     assert_ran!(shop.run(&["user", "add", "tableau"]), @r"

@@ -138,11 +138,20 @@ impl Serving {
 
     /// Somebody connected by Postgres wire, or why not.
     pub(crate) async fn try_connect(&self, name: &str, secret: &str) -> Result<Client, tokio_postgres::Error> {
+        self.dial(name, secret).await.map(|(client, _line)| client)
+    }
+
+    /// Somebody connected by Postgres wire, and the task that holds the line.
+    pub(crate) async fn dial(
+        &self,
+        name: &str,
+        secret: &str,
+    ) -> Result<(Client, tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>), tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.postgres.port()).user(name).password(secret).dbname("alluvial");
         let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        let line = tokio::spawn(connection);
+        Ok((client, line))
     }
 
     /// Somebody connected by Postgres wire.

@@ -138,6 +138,7 @@ impl Shop {
             tables: self.tables.clone(),
             statuses: land::statuses(&self.status_aliases),
             fields: self.fields.clone(),
+            without_forgotten: false,
         };
         let landed = Box::pin(land::land(&engine, &session, &sources, &options)).await?;
         let options = profile::Options {

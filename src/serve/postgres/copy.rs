@@ -117,6 +117,11 @@ impl Form {
         i8::from(matches!(self, Self::Binary))
     }
 
+    /// Whether it is the binary form.
+    pub(super) fn is_binary(&self) -> bool {
+        matches!(self, Self::Binary)
+    }
+
     /// What comes before the rows.
     pub(super) fn begin(&self, names: &[&str]) -> Option<Bytes> {
         match self {

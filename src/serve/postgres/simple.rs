@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use datafusion::common::ParamValues;
 use datafusion::sql::sqlparser::ast::{Reset, Set, Statement};
 use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
@@ -282,22 +282,36 @@ impl Connection {
                 feed(client, PgWireBackendMessage::CopyOutResponse(begin)).await?;
                 let data = |bytes: Bytes| PgWireBackendMessage::CopyData(CopyData::new(bytes));
                 let names: Vec<&str> = fields.iter().map(FieldInfo::name).collect();
-                if let Some(bytes) = form.begin(&names) {
-                    feed(client, data(bytes)).await?;
+                // The head of the binary form comes in one message with what follows it, which clients rely on.
+                let mut head = BytesMut::new();
+                match form.begin(&names) {
+                    Some(bytes) if form.is_binary() => head.extend_from_slice(&bytes),
+                    Some(bytes) => feed(client, data(bytes)).await?,
+                    None => {}
                 }
                 let mut count = 0;
                 while let Some(row) = rows.next().await {
-                    feed(client, data(form.row(&row?)?)).await?;
+                    feed(client, data(after(&mut head, form.row(&row?)?))).await?;
                     count += 1;
                 }
                 if let Some(bytes) = form.end() {
-                    feed(client, data(bytes)).await?;
+                    feed(client, data(after(&mut head, bytes))).await?;
                 }
                 feed(client, PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
                 feed(client, done(Tag::new("COPY").with_rows(count))).await
             }
         }
     }
+}
+
+/// What is left of a head, and what comes after it.
+fn after(head: &mut BytesMut, bytes: Bytes) -> Bytes {
+    if head.is_empty() {
+        return bytes;
+    }
+    let mut all = std::mem::take(head);
+    all.extend_from_slice(&bytes);
+    all.freeze()
 }
 
 /// The description of rows.

@@ -43,6 +43,7 @@ impl Run {
             tables: Default::default(),
             statuses: land::statuses(&Default::default()),
             fields,
+            without_forgotten: false,
         };
         let sources: Vec<Source> = Table::ALL.into_iter().map(source).collect();
         let landed = land::land(&engine, &session, &sources, &options).await.unwrap();
