@@ -164,7 +164,7 @@ column = "town"
     23:11 config.bad_status: `fulfilled` is not an order status (known here: `cancelled`, `paid`, `partially_refunded`, `pending`, `refunded`)
     26:20 config.out_of_range: `landing.max_reject_ratio` must be a number from 0 to 1
     27:17 config.out_of_range: `landing.lookback_days` must be a whole number from 0 to 366
-    30:1 config.unknown_key: unknown key `port` in `[serve]` (known here: `flight`, `http`, `max_connections`, `max_rows`, `max_statement`, `postgres`, `statement_timeout`, `stop_within`, `tls_certificate`, `tls_key`)
+    30:1 config.unknown_key: unknown key `port` in `[serve]` (known here: `flight`, `http`, `max_connections`, `max_rows`, `max_statement`, `postgres`, `public_url`, `statement_timeout`, `stop_within`, `tls_certificate`, `tls_key`)
     32:9 config.bad_name: `Size` cannot be a field's name (use lower-case letters, digits and `_`; the landed column's own name goes to `column`)
     33:8 config.unknown_choice: `nubmer` is not one that `fields.Size.type` knows (did you mean `number`?)
     35:8 config.wrong_field_type: the contract's own column `birthday` has another type (it can be `date`)

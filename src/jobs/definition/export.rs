@@ -172,11 +172,19 @@ mod tests {
     fn every_fault_of_an_export() {
         insta::assert_snapshot!(
             steps("segment = \"a\"\nsegments = [\"b\"]\nformat = \"email\"\nto = \"{day}.csv\"\nhold_out = 1\nholdout = 2\nsince = \"soon\"\nrows_per_file = 0\nbom = \"yes\"").unwrap_err(),
-            @r""
+            @r#"
+        4:12: an export has a `segment` or a `segments`, not both
+        6:6: `{day}.csv` has braces that nothing stands for (`{as_of}` stands for the day, `{segment}` for the segment)
+        7:1: unknown key `hold_out` in `[steps]` (did you mean `holdout`?)
+        8:11: `steps.holdout` must be a number from 0 to 1
+        9:9: `soon` is neither `last` nor a day (write `since = "last"`, or a day such as `"2026-11-19"`)
+        10:17: `steps.rows_per_file` must be a whole number of at least 1
+        11:7: `steps.bom` must be `true` or `false`, not a text
+        "#
         );
         insta::assert_snapshot!(
             steps("query = \"number_of_orders = 0\"\nformat = \"email\"\nto = \"{segment}.csv\"").unwrap_err(),
-            @r""
+            @"5:6: a query has no id to stand for `{segment}` (name the file, or save the query as a segment)"
         );
         assert!(steps("segments = []\nformat = \"email\"\nto = \"-\"").unwrap_err().contains("a job has no output"));
     }
