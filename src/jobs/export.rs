@@ -42,7 +42,7 @@ pub fn check(project: &Project, job: &Job) -> Result<()> {
             }
         })?;
         let known = definitions(project)?.known();
-        for id in segments_of(export).filter(|id| !known.contains_key(*id)) {
+        if let Some(id) = segments_of(export).find(|id| !known.contains_key(*id)) {
             let error =
                 Error::definition("jobs.unknown_segment", format!("there is no segment `{id}`")).in_file(place());
             return Err(match nearest(id, known.keys().map(String::as_str)) {

@@ -4,8 +4,6 @@
 //! then on. What `GetFlightInfo` plans names the published state, so that its ticket reads that one, whatever is published
 //! meanwhile.
 
-#![expect(clippy::result_large_err, reason = "tonic's Status is what every call fails with")]
-
 /// Lists: catalogues, schemas, tables, keys, types.
 mod lists;
 /// Who is it?

@@ -55,11 +55,14 @@ const GRACE: Duration = Duration::from_secs(15);
 /// How long a connection that is told to end may take over it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What a cancel request names: a number and a secret.
+type CancelKey = (i32, Vec<u8>);
+
 /// The sessions by what a cancel request names.
 #[derive(Default)]
 struct Registry {
     next: AtomicI32,
-    sessions: Mutex<HashMap<(i32, Vec<u8>), Weak<Session>>>,
+    sessions: Mutex<HashMap<CancelKey, Weak<Session>>>,
 }
 
 /// One door for all connections.

@@ -182,6 +182,9 @@ pub(super) fn newest_only(name: &str) -> bool {
     contract::named(name).is_some_and(|table| table.keeps == contract::Keeps::Newest)
 }
 
+/// Catalogues by the version of the state and by who sees it.
+type Catalogs = HashMap<(Option<u64>, Sight), Arc<Catalog>>;
+
 /// The newest state, and those that were it lately.
 pub struct States {
     project: Arc<Project>,
@@ -189,7 +192,7 @@ pub struct States {
     template: PgTemplate,
     reading: tokio::sync::Mutex<()>,
     kept: Mutex<VecDeque<Arc<State>>>,
-    catalogs: tokio::sync::Mutex<HashMap<(Option<u64>, Sight), Arc<Catalog>>>,
+    catalogs: tokio::sync::Mutex<Catalogs>,
 }
 
 impl States {

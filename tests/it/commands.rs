@@ -50,7 +50,7 @@ fn help_is_a_result() {
               The lake, instead of the project's own: a folder, s3://, gs:// or az://
 
           --format <FORMAT>
-              How results are written
+              How results are written; of `export` and `link`, the format of the file
 
               Possible values:
               - table: For people

@@ -51,7 +51,7 @@ impl Asked {
     }
 
     pub(super) fn day(&self) -> Result<Option<NaiveDate>, Problem> {
-        Ok(self.one("as_of").map(parse_date).transpose().map_err(|error| bad("as_of", &error))?)
+        self.one("as_of").map(parse_date).transpose().map_err(|error| bad("as_of", &error))
     }
 
     /// A whole number from 1 to `most`.

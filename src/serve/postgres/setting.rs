@@ -112,7 +112,7 @@ pub(super) fn one(
             let zone = match value {
                 _ if is_default || value.eq_ignore_ascii_case("local") => None,
                 "GMT" | "gmt" | "UTC" | "utc" | "Z" => Some("UTC".to_owned()),
-                _ => Some(Zone::parse(value).map_err(|error| Fault::from(error).as_value())?.name().to_owned()),
+                _ => Some(Zone::parse(value).map_err(|error| Fault::from(error).of_value())?.name().to_owned()),
             };
             let told = zone.clone().unwrap_or_else(|| "UTC".to_owned());
             change(&mut |own| own.time_zone.clone_from(&zone));
@@ -151,14 +151,14 @@ fn unknown(name: &str) -> Fault {
 
 impl Fault {
     /// The same, as a fault of a value.
-    fn as_value(mut self) -> Self {
+    fn of_value(mut self) -> Self {
         self.state = "22023";
         self
     }
 }
 
 fn day(text: &str) -> Result<NaiveDate, Fault> {
-    parse_date(text).map_err(|error| Fault::from(error).as_value())
+    parse_date(text).map_err(|error| Fault::from(error).of_value())
 }
 
 /// Milliseconds, or a number with a unit as Postgres has them; 0 is the server's own limit.
