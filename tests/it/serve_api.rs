@@ -103,6 +103,17 @@ fn everybody_gets_what_they_may_have_and_every_delivery_is_recorded() {
     let next = server.get(page["next"].as_str().unwrap(), &marketer).json();
     assert!(next["exports"][0]["export_id"].as_str().unwrap() < page["exports"][1]["export_id"].as_str().unwrap());
     assert!(!server.said().contains("example.com"), "no address is logged");
+
+    // Whoever is forgotten while the server runs is in no audience any more.
+    let ran = shop.run(&["forget", "--id", "a"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let answer = server.get(EVERYONE, &marketer);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(
+        !answer.text().contains("Ann@Example.com") && answer.text().contains("cid@example.com"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[test]

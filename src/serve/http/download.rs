@@ -8,13 +8,14 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::problem::Problem;
 use super::spool::{Follower, Spool, spool};
 use crate::audience::format::{Encoding, Format};
 use crate::audience::{Codec, Destination, Report, Request, Steps, Tap, export};
 use crate::error::{Error, Kind};
+use crate::lake::forgotten;
 use crate::serve::fault::Fault;
 use crate::serve::running::Running;
 use crate::serve::session::{Core, Session};
@@ -29,6 +30,8 @@ pub(super) struct Downloads {
     computing: Arc<Semaphore>,
     /// Answers that are being sent at once.
     sending: Arc<Semaphore>,
+    /// The project, opened anew once somebody was forgotten since it was.
+    project: Mutex<Arc<Project>>,
 }
 
 impl Downloads {
@@ -37,7 +40,23 @@ impl Downloads {
         Self {
             computing: Arc::new(Semaphore::new(threads.clamp(2, 4))),
             sending: Arc::new(Semaphore::new(core.settings.max_connections)),
+            project: Mutex::new(Arc::clone(&core.project)),
         }
+    }
+
+    /// The project, knowing everybody who is forgotten by now.
+    async fn project(&self) -> crate::error::Result<Arc<Project>> {
+        let mut project = self.project.lock().await;
+        match forgotten::unchanged(&project.lake, project.forgotten.objects()).await {
+            Ok(()) => {}
+            Err(error) if error.code() == "lake.forgotten_since" => {
+                let key = project.key().unwrap_or_default();
+                let anew = Project::over(project.settings.clone(), project.lake.clone(), key, &project.cloud);
+                *project = Arc::new(Box::pin(anew).await?);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Arc::clone(&project))
     }
 
     /// Delivers an audience: an answer whose body it is. `way` is what the ledger has as its destination.
@@ -68,19 +87,11 @@ impl Downloads {
         let mut running = session.begin_download();
         let computing = Arc::clone(&self.computing);
         let slot = running.on(async { computing.acquire_owned().await.map_err(|_| Fault::stopped()) }).await?;
+        let project = Box::pin(self.project()).await?;
         let (writer, reader) = spool(core.project.engine.scratch_folder()).map_err(Error::from)?;
         let (here, gone) = oneshot::channel();
         let (told, begun) = oneshot::channel();
-        let making = Making {
-            project: Arc::clone(&core.project),
-            request,
-            way,
-            codec,
-            at: core.clock.now(),
-            writer,
-            told,
-            slot,
-        };
+        let making = Making { project, request, way, codec, at: core.clock.now(), writer, told, slot };
         let runtime = tokio::runtime::Handle::current();
         // A thread of its own: an export walks deep plans and waits for disks.
         tokio::task::spawn_blocking(move || runtime.block_on(making.until(gone)));
