@@ -183,6 +183,21 @@ impl Engine {
     }
 }
 
+/// The tables and views of a session's catalogue as a query names them, sorted: those of `public` by their name alone.
+pub fn table_names(session: &SessionContext, catalog: &str) -> Vec<String> {
+    let Some(catalog) = session.catalog(catalog) else { return Vec::new() };
+    let mut names = Vec::new();
+    for schema in catalog.schema_names() {
+        let tables = catalog.schema(&schema).map(|provider| provider.table_names()).unwrap_or_default();
+        names.extend(tables.into_iter().map(|table| match schema.as_str() {
+            "public" => table,
+            _ => format!("{schema}.{table}"),
+        }));
+    }
+    names.sort();
+    names
+}
+
 /// DataFusion's rules for physical plans without the first `FilterPushdown`. In 55.2 it finds the columns of a filter
 /// by name below a projection, so a filter on `coalesce(a.x, b.x)` over an outer join is pushed to one side as
 /// `coalesce(a.x, a.x)` and loses rows. Logical plans have their filters pushed down before; the second rule, for filters

@@ -253,7 +253,7 @@ async fn a_pass_that_dies_is_finished_by_running_it_again() {
 
 /// The long form: every write of a pass, before and after it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes"]
+#[ignore = "the long form of the test above: takes minutes, and is run by hand"]
 async fn a_pass_that_dies_anywhere_is_finished_by_running_it_again() {
     Box::pin(dies_at_every(1)).await;
 }

@@ -52,6 +52,10 @@ impl Lake {
             return self.kept_key(&kept);
         }
         if self.exists(KEY_CHECK).await? {
+            // Somebody may have made both since the first look: the key stands before its check does.
+            if let Some(kept) = self.find(KEY).await? {
+                return self.kept_key(&kept);
+            }
             return Err(Error::definition(
                 "lake.key_missing",
                 format!("the lake {} was made with a key that is not kept in it", self.place()),

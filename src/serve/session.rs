@@ -27,6 +27,7 @@ use super::users::{self, User};
 use super::workers::Workers;
 use crate::calendar::Clock;
 use crate::config::ServeSettings;
+use crate::engine::table_names;
 use crate::error::Result;
 use crate::snapshot::setup::Project;
 
@@ -286,7 +287,7 @@ impl Session {
         }
         let knows = context.state();
         let planning = Box::pin(knows.statement_to_plan(DfStatement::Statement(Box::new(statement.clone()))));
-        let plan = planning.await.map_err(|error| Fault::of(error, &names(&context)))?;
+        let plan = planning.await.map_err(|error| Fault::of(error, &table_names(&context, super::pg::CATALOG)))?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan)?;
         Ok(Planned { catalog, context, plan, sight })
@@ -325,21 +326,6 @@ impl Session {
         let frame = DataFrame::new(planned.context.state(), plan);
         running.rows(frame, self.core.settings.max_rows).await
     }
-}
-
-/// The tables that a session can name, as people write them.
-fn names(context: &SessionContext) -> Vec<String> {
-    let Some(catalog) = context.catalog(super::pg::CATALOG) else { return Vec::new() };
-    let mut names = Vec::new();
-    for schema in catalog.schema_names() {
-        let tables = catalog.schema(&schema).map(|provider| provider.table_names()).unwrap_or_default();
-        names.extend(tables.into_iter().map(|table| match schema.as_str() {
-            "public" => table,
-            _ => format!("{schema}.{table}"),
-        }));
-    }
-    names.sort();
-    names
 }
 
 /// Whether a statement only asks. What hides a write within a query is found in its plan.

@@ -14,6 +14,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use super::setup::Project;
 use crate::diagnostic::nearest;
 use crate::engine::statement::{Params, literal, plan_text};
+use crate::engine::table_names;
 use crate::error::{Error, Result};
 use crate::lake::provider::{register_logs, register_published};
 use crate::lake::snapshots::{PublishedDay, Snapshots};
@@ -134,7 +135,7 @@ impl Reading {
                     message.strip_prefix("table 'datafusion.").and_then(|rest| rest.strip_suffix("' not found"));
                 let Some(missing) = missing else { return Error::from(DataFusionError::Plan(message)) };
                 let name = missing.strip_prefix("public.").unwrap_or(missing);
-                let known = self.tables();
+                let known = table_names(&self.session, "datafusion");
                 let hint = match nearest(name, known.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "`SELECT table_schema, table_name FROM information_schema.tables` lists what there is"
@@ -156,21 +157,6 @@ impl Reading {
             },
             other => Error::from(other),
         }
-    }
-
-    /// The tables and views that a query can name.
-    fn tables(&self) -> Vec<String> {
-        let Some(catalog) = self.session.catalog("datafusion") else { return Vec::new() };
-        let mut names = Vec::new();
-        for schema in catalog.schema_names() {
-            let tables = catalog.schema(&schema).map(|provider| provider.table_names()).unwrap_or_default();
-            names.extend(tables.into_iter().map(|table| match schema.as_str() {
-                "public" => table,
-                _ => format!("{schema}.{table}"),
-            }));
-        }
-        names.sort();
-        names
     }
 
     /// The texts of a query's first column.
