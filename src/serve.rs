@@ -6,6 +6,7 @@
 /// What a sight sees of a state.
 pub mod catalog;
 mod comments;
+mod dialect;
 /// What clients are told of failures.
 pub mod fault;
 mod flight;

@@ -3,6 +3,9 @@
 //! The tables and most functions are `datafusion-pg-catalog`'s. Ours is that object numbers stay the same from one
 //! published state to the next, that comments are told, and that `version()` says what tools parse.
 
+/// `to_regtype`.
+mod regtype;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -28,6 +31,7 @@ use super::state::Sight;
 use super::workers::Pausing;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use regtype::RegType;
 
 /// The name of the one catalogue, which Postgres calls a database.
 pub(super) const CATALOG: &str = "alluvial";
@@ -54,6 +58,7 @@ impl PgTemplate {
         for name in ["shobj_description", "pg_get_viewdef"] {
             session.register_udf(ScalarUDF::new_from_impl(Constant::new(name, ScalarValue::Utf8(None))));
         }
+        session.register_udf(ScalarUDF::new_from_impl(RegType::new()));
         let visible = Constant::new("pg_function_is_visible", ScalarValue::from(true));
         session.register_udf(ScalarUDF::new_from_impl(visible));
         let recovering = Constant::new("pg_is_in_recovery", ScalarValue::from(false));

@@ -7,7 +7,7 @@
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,6 +27,13 @@ pub(super) fn random() -> Key {
         hash.update(uuid::Uuid::new_v4().as_bytes());
     }
     hash.finalize().into()
+}
+
+/// The name and secret that the header `Basic …` carries (RFC 7617). Clients of Go leave out the padding.
+pub(super) fn basic(encoded: &str) -> Option<(String, String)> {
+    let bytes = STANDARD_NO_PAD.decode(encoded.trim().trim_end_matches('=')).ok()?;
+    let decoded = String::from_utf8(bytes).ok()?;
+    decoded.split_once(':').map(|(name, given)| (name.to_owned(), given.to_owned()))
 }
 
 /// A new secret, as a person copies it.
@@ -199,6 +206,15 @@ mod tests {
     use super::*;
 
     /// The exchange of RFC 7677, whose numbers are known.
+    #[test]
+    fn basic_credentials_are_read_with_padding_and_without() {
+        let wanted = Some(("bi".to_owned(), "a:b".to_owned()));
+        assert_eq!(basic("Ymk6YTpi"), wanted);
+        assert_eq!(basic(" YmkxOmE= "), basic("YmkxOmE"));
+        assert_eq!(basic("YmkxOmE").map(|(name, _)| name), Some("bi1".to_owned()));
+        assert_eq!((basic("?"), basic("Ymk")), (None, None));
+    }
+
     #[test]
     fn the_published_exchange_comes_out_right() {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();

@@ -2,16 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Select, SetExpr, Statement, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
-    visit_relations,
-};
+use datafusion::sql::sqlparser::ast::{Select, Statement, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+use super::dialect;
 use super::fault::Fault;
 
 /// Operators in one expression: it is a tree as deep as they are many, and trees are walked by recursion.
@@ -57,10 +54,9 @@ impl Reader {
             return Err(too_complex("statements", STATEMENTS));
         }
         for statement in &mut statements {
-            // It never breaks off.
-            let _whole = VisitMut::visit(statement, &mut Arrays);
+            dialect::translate(statement);
             let mut count = Relations(0);
-            if Visit::visit(statement, &mut count).is_break() {
+            if statement.visit(&mut count).is_break() {
                 return Err(too_complex("tables", TABLES));
             }
         }
@@ -104,50 +100,6 @@ fn measure(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Writes `ARRAY(SELECT …)`, which the engine does not know, in its words. What tools ask of `pg_catalog` that way are roles
-/// and policies of objects, and there are none.
-struct Arrays;
-
-impl VisitorMut for Arrays {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Subquery(query) = expr
-            && query.to_string().contains("unnest(stxkeys)")
-        {
-            // Columns of extended statistics, which psql asks for by a function of another row: there are none.
-            *expr = Expr::Value(Value::Null.with_empty_span());
-            return ControlFlow::Continue(());
-        }
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        let is_array = function.name.to_string().eq_ignore_ascii_case("array");
-        let FunctionArguments::Subquery(query) = &mut function.args else { return ControlFlow::Continue(()) };
-        if !is_array {
-            return ControlFlow::Continue(());
-        }
-        let asks_pg_catalog = visit_relations(query, |relation| {
-            let name = relation.to_string().to_lowercase();
-            if name.starts_with("pg_") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .is_break();
-        let template = match asks_pg_catalog {
-            true => "arrow_cast(make_array(), 'List(Utf8)')",
-            false => "(SELECT array_agg(one) FROM (SELECT 1) AS every(one))",
-        };
-        let read = Parser::new(&PostgreSqlDialect {}).try_with_sql(template).and_then(|mut parser| parser.parse_expr());
-        // A text of ours: it is always read.
-        let Ok(mut written) = read else { return ControlFlow::Continue(()) };
-        if let Expr::Subquery(outer) = &mut written
-            && let SetExpr::Select(select) = outer.body.as_mut()
-            && let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation)
-        {
-            std::mem::swap(subquery, query);
-        }
-        *expr = written;
-        ControlFlow::Continue(())
-    }
-}
-
 /// Counts tables; a `FROM` of many becomes a deep tree of joins.
 struct Relations(usize);
 
@@ -180,17 +132,5 @@ mod tests {
         assert!(state(&format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000))).is_some());
         assert_eq!(state(&format!("SELECT 1 WHERE a IN ({})", chain("'x'", ", ", 50_000))), None);
         assert_eq!(state(&format!("SELECT 1 WHERE {}", chain("a = 1", " OR ", 100))), None);
-    }
-
-    #[test]
-    fn an_array_of_a_query_is_an_aggregate() {
-        let reader = Reader::new(1 << 20);
-        let written = |text: &str| reader.read(text).unwrap()[0].to_string();
-        assert_eq!(
-            written("SELECT ARRAY(SELECT segment FROM segments) AS ids"),
-            "SELECT (SELECT array_agg(one) FROM (SELECT segment FROM segments) AS every (one)) AS ids"
-        );
-        let of_roles = written("SELECT array(SELECT rolname FROM pg_catalog.pg_roles) AS roles");
-        assert_eq!(of_roles, "SELECT arrow_cast(make_array(), 'List(Utf8)') AS roles");
     }
 }

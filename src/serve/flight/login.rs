@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Status};
 
@@ -87,15 +85,13 @@ impl FlightDoor {
     pub(super) async fn log_in(&self, authorization: &str, from: Option<IpAddr>) -> Result<String, Status> {
         let malformed = || status(Fault::protocol("the header `authorization` is not `Basic name:secret` in base64"));
         let (_, encoded) = authorization.split_once(' ').ok_or_else(malformed)?;
-        let decoded = STANDARD.decode(encoded.trim()).map_err(|_| malformed())?;
-        let decoded = String::from_utf8(decoded).map_err(|_| malformed())?;
-        let (name, given) = decoded.split_once(':').ok_or_else(malformed)?;
+        let (name, given) = secret::basic(encoded).ok_or_else(malformed)?;
         // The same name and secret again, call after call, is one session.
-        let token = hex::encode(secret::keyed(&self.key, &[decoded.as_bytes()]));
+        let token = hex::encode(secret::keyed(&self.key, &[name.as_bytes(), b":", given.as_bytes()]));
         if self.of_token(&token).is_ok() {
             return Ok(token);
         }
-        let user = self.core.gate.check(name, given, from).await.map_err(|fault| {
+        let user = self.core.gate.check(&name, &given, from).await.map_err(|fault| {
             self.core.metrics.login_failed(Door::Flight);
             status(fault)
         })?;

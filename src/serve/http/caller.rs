@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::sync::OnceCell;
 
 use super::problem::Problem;
@@ -131,10 +129,8 @@ fn said(headers: &HeaderMap) -> Result<Said, Problem> {
     if !kind.eq_ignore_ascii_case("basic") {
         return Err(malformed());
     }
-    let decoded = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let decoded = decoded.ok_or_else(malformed)?;
-    let (name, given) = decoded.split_once(':').ok_or_else(malformed)?;
-    Ok(Said::Basic(name.to_owned(), given.to_owned()))
+    let (name, given) = secret::basic(rest).ok_or_else(malformed)?;
+    Ok(Said::Basic(name, given))
 }
 
 #[cfg(test)]

@@ -153,9 +153,15 @@ impl Connection {
         if types.is_empty() {
             return Ok(None);
         }
-        // What the plan does not tell is text, as the client was told.
-        let types: Vec<Option<&DataType>> =
-            types.iter().map(|known| known.as_ref().or(Some(&DataType::Utf8))).collect();
+        // What neither the plan nor the client tells is text, as the client was told.
+        let said = &portal.statement.parameter_types;
+        let is_said =
+            |place: usize| said.get(place).is_some_and(|hint| hint.as_ref().is_some_and(|hint| *hint != Type::UNKNOWN));
+        let types: Vec<Option<&DataType>> = types
+            .iter()
+            .enumerate()
+            .map(|(place, known)| known.as_ref().or((!is_said(place)).then_some(&DataType::Utf8)))
+            .collect();
         deserialize_parameters(portal, &types).map(Some)
     }
 
