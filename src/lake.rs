@@ -22,6 +22,8 @@ pub mod parts;
 mod probe;
 /// Published days as plain Parquet scans.
 pub mod provider;
+/// Commits of Delta logs, read once.
+mod remembered;
 /// Arrow schemas as Delta Lake and Parquet keep them.
 pub mod schema;
 /// Writes whose answer was lost are settled by looking.
@@ -63,6 +65,8 @@ struct Inner {
     /// The root's path within its store.
     prefix: Path,
     store: Arc<dyn ObjectStore>,
+    /// The same, for the replay of Delta logs.
+    log_store: Arc<dyn ObjectStore>,
 }
 
 /// What a listing tells of an object.
@@ -137,8 +141,13 @@ impl Lake {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let store = Arc::new(settled::SettledStore::new(store));
-        Ok(Lake { inner: Arc::new(Inner { url, prefix, store }) })
+        let store: Arc<dyn ObjectStore> = Arc::new(settled::SettledStore::new(store));
+        // The system keeps what was read of a disk.
+        let log_store = match url.scheme() {
+            "file" => Arc::clone(&store),
+            _ => Arc::new(remembered::RememberedStore::new(Arc::clone(&store))),
+        };
+        Ok(Lake { inner: Arc::new(Inner { url, prefix, store, log_store }) })
     }
 
     fn local(folder: &FsPath) -> Result<Lake> {
@@ -176,6 +185,11 @@ impl Lake {
     /// The store, rooted where the URL's host is: paths in it begin with the lake's own prefix, see [`Lake::path`].
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.inner.store)
+    }
+
+    /// The store for replaying Delta logs: commits that were read are not asked for again.
+    pub(crate) fn log_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.inner.log_store)
     }
 
     /// The name under which DataFusion knows the store.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::execution::SendableRecordBatchStream;
+use futures::{StreamExt, TryStreamExt};
 
 use super::held::Held;
 use crate::error::{Error, Kind, Result};
@@ -14,6 +15,9 @@ use crate::lake::parts::{self, DataFile, Partition};
 use crate::lake::snapshots::{PublishedDay, Snapshots};
 use crate::lake::table::{Commit, Fence, Outcome, Table};
 use crate::schema::published::{self, Keeps, Published};
+
+/// Tables opened or committed at once: on a cloud a request waits for the network, not for the processor.
+const AT_ONCE: usize = 8;
 
 /// A run's hold on the published tables: each at the version that was there when the run began.
 #[derive(Debug)]
@@ -37,14 +41,18 @@ struct Written {
 impl<'a> Writing<'a> {
     /// Opens every table of the contract and takes the next attempt at the day.
     pub(super) async fn begin(lake: &'a Lake, run_id: &'a str, as_of: NaiveDate, at: DateTime<Utc>) -> Result<Self> {
-        let mut tables = BTreeMap::new();
-        let mut attempt = 0;
         let app = Fence::of_day(as_of, 0).app;
-        for published in published::tables() {
-            let table = Box::pin(Table::open(lake, &published)).await?;
-            attempt = attempt.max(table.attempt(&app).await?.unwrap_or(0));
-            tables.insert(published.name, (published, table));
-        }
+        let opened = published::tables().into_iter().map(|published| {
+            let app = &app;
+            Box::pin(async move {
+                let table = Table::open(lake, &published).await?;
+                let attempt = table.attempt(app).await?.unwrap_or(0);
+                Ok::<_, Error>((attempt, published, table))
+            })
+        });
+        let opened: Vec<_> = futures::stream::iter(opened).buffered(AT_ONCE).try_collect().await?;
+        let attempt = opened.iter().map(|(attempt, ..)| *attempt).max().unwrap_or(0);
+        let tables = opened.into_iter().map(|(_, published, table)| (published.name, (published, table))).collect();
         Ok(Self { lake, run_id, as_of, at, attempt: attempt + 1, tables, written: Vec::new() })
     }
 
@@ -112,38 +120,46 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Commits every table that was written, and says which version each became.
+    /// Commits every table that was written, and says which version each became. The first table goes alone: of two
+    /// attempts at the day that commit at the same time, one stops there, where the other has been. The others follow
+    /// together, and each is waited for, whatever became of the rest.
     pub(super) async fn commit(&self, definition_hash: &str, source: &str) -> Result<BTreeMap<String, u64>> {
         let mut versions = BTreeMap::new();
-        let days = [self.as_of];
-        for written in &self.written {
-            let (published, table) = self.opened(written.table)?;
-            let appended = published.keeps == Keeps::Appended;
-            if appended && written.files.is_empty() {
-                continue;
-            }
-            let fence = if appended { Fence::of_run(self.run_id) } else { Fence::of_day(self.as_of, self.attempt) };
-            let commit = Commit {
-                days: &days,
-                files: &written.files,
-                schema: SchemaRef::clone(&written.schema),
-                fence,
-                run_id: self.run_id,
-                definition_hash,
-                source,
-                at: self.at,
-                strict: false,
-            };
-            match Box::pin(table.commit(&commit)).await? {
-                Outcome::Committed { version } => {
-                    versions.insert(written.table.to_owned(), version);
-                }
-                // A later day was published meanwhile: this one leaves the newest day's tables alone.
-                Outcome::NewerDay { .. } => {}
-                Outcome::Superseded { attempt } => return Err(superseded(self.as_of, attempt)),
-            }
+        let Some((first, others)) = self.written.split_first() else { return Ok(versions) };
+        let one = Box::pin(self.commit_one(first, definition_hash, source)).await?;
+        let others = others.iter().map(|written| Box::pin(self.commit_one(written, definition_hash, source)));
+        let others: Vec<_> = futures::stream::iter(others).buffered(AT_ONCE).collect().await;
+        for (written, version) in self.written.iter().zip(std::iter::once(Ok(one)).chain(others)) {
+            versions.extend(version?.map(|version| (written.table.to_owned(), version)));
         }
         Ok(versions)
+    }
+
+    /// The version that a table became; none where there was nothing to commit.
+    async fn commit_one(&self, written: &Written, definition_hash: &str, source: &str) -> Result<Option<u64>> {
+        let (published, table) = self.opened(written.table)?;
+        let appended = published.keeps == Keeps::Appended;
+        if appended && written.files.is_empty() {
+            return Ok(None);
+        }
+        let fence = if appended { Fence::of_run(self.run_id) } else { Fence::of_day(self.as_of, self.attempt) };
+        let commit = Commit {
+            days: &[self.as_of],
+            files: &written.files,
+            schema: SchemaRef::clone(&written.schema),
+            fence,
+            run_id: self.run_id,
+            definition_hash,
+            source,
+            at: self.at,
+            strict: false,
+        };
+        match Box::pin(table.commit(&commit)).await? {
+            Outcome::Committed { version } => Ok(Some(version)),
+            // A later day was published meanwhile: this one leaves the newest day's tables alone.
+            Outcome::NewerDay { .. } => Ok(None),
+            Outcome::Superseded { attempt } => Err(superseded(self.as_of, attempt)),
+        }
     }
 
     /// The commit that makes the day visible.

@@ -7,10 +7,14 @@ mod architecture;
 mod attributes;
 /// What is wrong with landed files and settings, as people are told.
 mod bad_input;
+/// S3, Azure and Google Cloud Storage, emulated.
+mod clouds;
 /// The command line, as people see it.
 mod commands;
 /// One customer: what is shown, and everything that is held.
 mod customer;
+/// The clouds' stores on loopback.
+mod emulators;
 /// Why a customer is in a segment.
 mod explain;
 /// Audiences as steps of a job.
@@ -49,6 +53,8 @@ mod owners;
 mod plans;
 /// Every column of the customer profile.
 mod profile;
+/// An HTTP proxy that counts, delays and loses.
+mod proxy;
 /// Random small shops.
 mod random;
 /// Other readers of what a night published.

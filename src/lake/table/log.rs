@@ -28,8 +28,8 @@ impl Log {
     pub(super) fn new(lake: &Lake, table: &'static str) -> Result<Self> {
         let url = lake.url_of(&folder(table, None));
         let options = StorageConfig::default();
-        let below = options.decorate_store(lake.store(), &url)?;
-        Ok(Self { table, store: default_logstore(Arc::from(below), lake.store(), &url, &options) })
+        let below = options.decorate_store(lake.log_store(), &url)?;
+        Ok(Self { table, store: default_logstore(Arc::from(below), lake.log_store(), &url, &options) })
     }
 
     /// The table at a version, or at the newest. The replay of a log is kept off the caller's stack.
