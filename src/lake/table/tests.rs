@@ -39,7 +39,7 @@ pub(super) async fn work_with(lake: &Lake, keeps: Keeps, as_of: NaiveDate, attem
     let published = published(keeps);
     let table = Table::open(lake, &published).await.unwrap();
     let schema = table.file_schema(&rows.schema()).unwrap();
-    let run_id = uuid::Uuid::now_v7().to_string();
+    let run_id = uuid::Uuid::now_v7().simple().to_string();
     let stream = futures::stream::iter([Ok(rows.clone())]).boxed();
     let partition =
         Partition { table: &published, schema: Arc::clone(&schema), as_of, run_id: &run_id, file_rows: FILE_ROWS };
