@@ -17,7 +17,9 @@ pub(super) fn day(number: u32) -> NaiveDate {
 
 pub(super) fn published(keeps: Keeps) -> Published {
     let columns = vec![Field::new("id", DataType::Utf8, true)];
-    Published { name: "t", keeps, key: &["id"], columns, open: true, contact: false }
+    // What is only appended to has no key.
+    let key: &'static [&'static str] = if keeps == Keeps::Appended { &[] } else { &["id"] };
+    Published { name: "t", keeps, key, columns, open: true, contact: false }
 }
 
 pub(super) fn ids(ids: &[&str]) -> RecordBatch {
