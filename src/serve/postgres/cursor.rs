@@ -75,7 +75,7 @@ impl Cursors {
             return Err(Fault::new("53400", format!("there are {MOST} cursors open already")));
         }
         let schema = Arc::clone(&rows.schema);
-        let source = tokio::sync::Mutex::new((rows, None));
+        let source = tokio::sync::Mutex::new((fused(rows), None));
         all.insert(name.to_owned(), Arc::new(Open { schema, source, by, hold }));
         Ok(())
     }
@@ -143,7 +143,8 @@ impl Open {
         };
         if begins {
             let mut source = self.source.lock().await;
-            *source = (session.run(session.begin(), &self.by.0, self.by.1.clone()).await?, None);
+            let rows = session.run(session.begin(), &self.by.0, self.by.1.clone()).await?;
+            *source = (fused(rows), None);
             return Ok(0);
         }
         let (most, mut passed) = (forward(direction)?, 0);
@@ -154,6 +155,11 @@ impl Open {
         }
         Ok(passed)
     }
+}
+
+/// Rows that may be asked for after their end: a cursor there has none, and stays open.
+fn fused(rows: Rows) -> Rows {
+    Rows { schema: rows.schema, batches: rows.batches.fuse().boxed() }
 }
 
 /// How many rows a `FETCH` asks for.
