@@ -28,7 +28,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::Result;
 
-pub use scratch::Materialized;
+pub use scratch::{Dropping, Materialized};
 pub use statement::{Params, Statement};
 
 /// What the engine may use.

@@ -14,6 +14,7 @@ use super::export::{Counts, Lost, Report, Request, Since, Steps, Whose};
 use super::format::{Channel, Format};
 use super::ledger::{self, Record};
 use super::members;
+use crate::engine::Dropping;
 use crate::engine::statement::{Params, literal, plan_text};
 use crate::error::{Error, Result};
 use crate::snapshot::reading::Reading;
@@ -34,6 +35,8 @@ pub(super) struct Chosen<'a> {
     segments: Vec<String>,
     lost: Vec<Lost>,
     warnings: Vec<String>,
+    /// What both sessions left on the disk goes with this.
+    _scratch: [Dropping; 2],
 }
 
 /// A part of the rows that has a file of its own.
@@ -70,6 +73,7 @@ impl<'a> Chosen<'a> {
         }
         steps.begin("members");
         let reading = Box::pin(Reading::open(project)).await?;
+        let of_reading = engine.dropping(&reading.session);
         let day = reading.day(request.as_of)?.as_of;
         let found = Box::pin(members::members(project, &reading, request, claimed, day, at)).await?;
         let frame = plan_text(&reading.session, &found.sql, &Params::new()).await?;
@@ -81,6 +85,7 @@ impl<'a> Chosen<'a> {
 
         steps.begin("consent");
         let session = engine.night_session();
+        let scratch = [of_reading, engine.dropping(&session)];
         for table in ["members", "customer_contacts"] {
             session.register_table(table, reading.session.table_provider(table).await?)?;
         }
@@ -96,7 +101,7 @@ impl<'a> Chosen<'a> {
         if !request.consent_check {
             warnings.push("consent was not asked for: contact columns hold addresses that may not be used".to_owned());
         }
-        Ok(Self { project, session, reading, format, ads, day, counts, segments, lost, warnings })
+        Ok(Self { project, session, reading, format, ads, day, counts, segments, lost, warnings, _scratch: scratch })
     }
 
     pub(super) fn used(&self, request: &Request) -> Use {

@@ -32,6 +32,8 @@ pub fn execute(_args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result
             ("log files", done.logs),
             ("checkpoints written", done.checkpoints),
             ("records of the state", done.state),
+            ("small files merged", done.compacted.before),
+            ("files that hold their rows", done.compacted.after),
         ] {
             rows.push(vec![Cell::text(what), Cell::count(count), Cell::Missing]);
         }

@@ -36,6 +36,26 @@ pub struct Materialized {
     pub schema: SchemaRef,
 }
 
+/// Drops the intermediate results of a session with it: an engine that serves for months would fill the disk.
+#[derive(Debug)]
+pub struct Dropping {
+    folder: PathBuf,
+    ending: String,
+}
+
+impl Drop for Dropping {
+    fn drop(&mut self) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        for entry in entries.flatten() {
+            // A name that was taken has a number behind it.
+            if entry.file_name().to_string_lossy().contains(&self.ending) {
+                // The bytes go with the engine's folder at the latest.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
 /// Where a session's table lies: other sessions have tables of the same name.
 fn folder_name(session: &SessionContext, name: &str) -> String {
     format!("{name}-{}", session.session_id())
@@ -151,6 +171,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Drops every intermediate result of a session once what is given is let go.
+    pub fn dropping(&self, session: &SessionContext) -> Dropping {
+        Dropping { folder: self.scratch.path().to_owned(), ending: format!("-{}", session.session_id()) }
+    }
+
     fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
         for attempt in 0_u32.. {
             let folder =
@@ -218,5 +243,30 @@ fn is_text(data_type: &DataType) -> bool {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         DataType::Dictionary(_, value) => is_text(value),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_session_left_goes_when_it_is_let_go_and_nothing_of_others() {
+        let engine = Engine::new(Limits { memory: 1 << 30, threads: 2, spill: None }, Vec::new(), None).unwrap();
+        let (one, other) = (engine.session(), engine.session());
+        for session in [&one, &one, &other] {
+            let frame = session.sql("SELECT 1 AS a").await.unwrap();
+            engine.materialize(session, "t", frame, false).await.unwrap();
+        }
+        // The engine's own folder for spill stands there, too.
+        let is_ours = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("t-");
+        let left = || std::fs::read_dir(engine.scratch_folder()).unwrap().flatten().filter(is_ours).count();
+        assert_eq!(left(), 3);
+        let dropping = engine.dropping(&one);
+        assert_eq!(left(), 3);
+        drop(dropping);
+        assert_eq!(left(), 1);
+        assert_eq!(other.sql("SELECT * FROM t").await.unwrap().count().await.unwrap(), 1);
     }
 }

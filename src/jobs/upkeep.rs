@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Deserialize;
 
 use super::{alert, record, state};
 use crate::erase;
@@ -17,6 +18,17 @@ const SETTLED_DAYS: i64 = 400;
 const AGED: [(&str, i64); 4] =
     [("state/probe", 1), (alert::SENT, 90), (record::RUNS, SETTLED_DAYS), (held::FOLDER, SETTLED_DAYS)];
 
+/// Where links to audiences are kept: `<id>.json`, and its uses below `<id>/`.
+pub const LINKS: &str = "state/links";
+/// For how many days whoever follows a link is told that it has expired.
+const EXPIRED_DAYS: i64 = 30;
+
+/// All that upkeep asks of a link.
+#[derive(Deserialize)]
+struct Expiring {
+    expires_at: DateTime<Utc>,
+}
+
 /// Does what is to be done, as of the instant `at`.
 ///
 /// # Errors
@@ -28,7 +40,7 @@ pub async fn run(project: &Project, at: DateTime<Utc>) -> Result<upkeep::Done> {
     if resumed > 0 {
         done.warnings.push(format!("{resumed} passes of `alluvial forget` had died, and are finished now"));
     }
-    done.state = sweep(&project.lake, at).await?;
+    done.state = sweep(&project.lake, at).await? + sweep_links(&project.lake, at).await?;
     Ok(done)
 }
 
@@ -59,6 +71,36 @@ async fn sweep(lake: &Lake, at: DateTime<Utc>) -> Result<u64> {
     for object in &objects {
         if job_and_day(object).is_some_and(|(job, day)| closed.get(job).is_some_and(|last| day <= *last)) {
             lake.delete(&object.path).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes links that expired long ago with their uses, and uses of links that are gone.
+async fn sweep_links(lake: &Lake, at: DateTime<Utc>) -> Result<u64> {
+    let oldest = at - TimeDelta::days(EXPIRED_DAYS);
+    let objects = lake.list(LINKS).await?;
+    let id_of = |object: &Object| {
+        let rest = object.path.strip_prefix(LINKS)?.strip_prefix('/')?;
+        Some(rest.split(['/', '.']).next()?.to_owned())
+    };
+    let (links, uses): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object.path.ends_with(".json"));
+    let (mut kept, mut removed) = (BTreeSet::new(), 0);
+    for link in links {
+        let body = lake.find(&link.path).await?.unwrap_or_default();
+        // One that cannot be read is left to whoever lists them.
+        let expired = serde_json::from_slice::<Expiring>(&body).is_ok_and(|link| link.expires_at < oldest);
+        if expired {
+            lake.delete(&link.path).await?;
+            removed += 1;
+        } else {
+            kept.extend(id_of(link));
+        }
+    }
+    for used in uses {
+        if id_of(used).is_some_and(|id| !kept.contains(&id)) {
+            lake.delete(&used.path).await?;
             removed += 1;
         }
     }
@@ -106,5 +148,26 @@ mod tests {
         let state = JobState::read(&lake, "nightly").await.unwrap();
         assert_eq!((state.known.through, state.days.len()), (days.last().copied(), 0));
         assert_eq!(sweep(&lake, now + TimeDelta::days(402)).await.unwrap(), 0, "nothing is left to do");
+    }
+    #[tokio::test]
+    async fn links_go_a_month_after_they_expired_with_their_uses() {
+        let lake = testing::memory();
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        for (id, expires) in [("aa", "2026-03-01T00:00:00Z"), ("bb", "2026-04-20T00:00:00Z")] {
+            lake.put(&format!("{LINKS}/{id}.json"), format!("{{\"expires_at\": \"{expires}\"}}")).await.unwrap();
+            lake.put(&format!("{LINKS}/{id}/000001"), "used").await.unwrap();
+        }
+        lake.put(&format!("{LINKS}/cc.json"), "{").await.unwrap();
+        lake.put(&format!("{LINKS}/dd/000001"), "of one that was revoked").await.unwrap();
+        let left = async || -> Vec<String> {
+            let objects = lake.list(LINKS).await.unwrap();
+            objects.into_iter().map(|object| object.path[LINKS.len() + 1..].to_owned()).collect()
+        };
+        assert_eq!(sweep_links(&lake, at("2026-03-20T00:00:00Z")).await.unwrap(), 1, "the use of no link");
+        assert_eq!(left().await, ["aa.json", "aa/000001", "bb.json", "bb/000001", "cc.json"]);
+        assert_eq!(sweep_links(&lake, at("2026-04-01T00:00:00Z")).await.unwrap(), 2);
+        assert_eq!(left().await, ["bb.json", "bb/000001", "cc.json"]);
+        assert_eq!(sweep_links(&lake, at("2026-06-01T00:00:00Z")).await.unwrap(), 2);
+        assert_eq!(left().await, ["cc.json"]);
     }
 }

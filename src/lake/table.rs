@@ -9,6 +9,8 @@
 
 /// What a commit writes into the log.
 mod actions;
+/// Days of many small files rewritten into few.
+mod compact;
 /// The Delta log, read through the lake's own store.
 mod log;
 /// Files written anew without some of their rows.
@@ -30,6 +32,8 @@ use crate::lake::schema::{file_schema, widened};
 use crate::lake::table::actions::{NEWEST, newest_version};
 use crate::lake::table::log::{Log, check_newest_commit, columns, day_of, live};
 use crate::schema::published::{Keeps, Published};
+
+pub use compact::Compacted;
 
 /// How often a commit is tried again on top of what others did to other days.
 const ATTEMPTS: usize = 16;

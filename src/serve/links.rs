@@ -2,17 +2,17 @@
 //!
 //! A link is one object, `state/links/<id>.json`, created once and removed to revoke it. Its address holds the id and an HMAC
 //! under the lake's key over all that the link is bound to: what is in the lake makes no address, and an object that was
-//! changed fits none. Uses are objects that are created once, so that two who come at the same moment do not share one.
+//! changed fits none. Uses are objects that are created once, so that two who come at the same moment do not share one. What
+//! has expired is told so for a month, and then swept by upkeep.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::secret::{keyed, random, same};
 use crate::error::{Error, Result};
+use crate::jobs::upkeep::LINKS as FOLDER;
 use crate::lake::{Created, Lake};
 
-/// Where links are kept, below the lake's root.
-const FOLDER: &str = "state/links";
 /// The path of a link's address, before what is its own.
 pub const PATH: &str = "/l/";
 /// Hexadecimal digits of an id, and of what is signed.

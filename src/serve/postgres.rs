@@ -6,16 +6,20 @@
 
 /// `COPY (query) TO STDOUT`.
 mod copy;
-/// Cursors of SQL: `DECLARE`, `FETCH`, `CLOSE`.
+/// Cursors of SQL: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
 mod cursor;
 /// The extended protocol: parse, bind, describe, execute.
 mod extended;
+/// Statements that are prepared by SQL: `PREPARE`, `EXECUTE`, `DEALLOCATE`.
+mod named;
 /// What a client may set and show.
 mod setting;
 /// The simple protocol, and what both answer.
 mod simple;
 /// Who is it?
 mod startup;
+/// What a transaction changes and takes back.
+mod transaction;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -42,7 +46,9 @@ use super::session::{Core, Session, Stage, reached};
 use cursor::Cursors;
 use extended::Prepared;
 pub(super) use extended::parameters;
+use named::Named;
 use startup::Login;
+use transaction::Changed;
 
 /// How long somebody may take to log in.
 const LOGIN_WITHIN: Duration = Duration::from_secs(15);
@@ -116,6 +122,8 @@ impl PostgresDoor {
             session: Arc::default(),
             login: tokio::sync::Mutex::new(Login::Before),
             cursors: Arc::default(),
+            named: Arc::default(),
+            changed: Changed::default(),
         })
     }
 }
@@ -128,6 +136,8 @@ pub(super) struct Connection {
     session: Arc<OnceLock<Arc<Session>>>,
     login: tokio::sync::Mutex<Login>,
     cursors: Arc<Cursors>,
+    named: Arc<Named>,
+    changed: Changed,
 }
 
 impl Connection {

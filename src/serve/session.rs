@@ -24,7 +24,7 @@ use super::running::{Rows, Running};
 use super::sql::Reader;
 use super::state::{Sight, State, States};
 use super::users::{self, User};
-use super::workers::Workers;
+use super::workers::{Lanes, Workers};
 use crate::calendar::Clock;
 use crate::config::ServeSettings;
 use crate::engine::table_names;
@@ -57,6 +57,7 @@ pub(super) struct Core {
     pub(super) gate: Gate,
     pub(super) reader: Reader,
     pub(super) workers: Workers,
+    pub(super) lanes: Lanes,
     pub(super) metrics: Metrics,
     pub(super) stage: watch::Sender<Stage>,
     sessions: Mutex<HashMap<u64, Weak<Session>>>,
@@ -71,6 +72,7 @@ impl Core {
             gate: Gate::new(project.lake.clone(), clock),
             reader: Reader::new(settings.max_statement),
             workers: Workers::new(project.settings.engine.threads)?,
+            lanes: Lanes::new(project.settings.engine.threads)?,
             project,
             clock,
             settings,
@@ -329,7 +331,7 @@ impl Session {
 }
 
 /// Whether a statement only asks. What hides a write within a query is found in its plan.
-fn is_query(statement: &Statement) -> bool {
+pub(super) fn is_query(statement: &Statement) -> bool {
     match statement {
         Statement::Query(_)
         | Statement::ExplainTable { .. }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Select, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Select, Statement, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -17,6 +17,8 @@ const CHAIN: usize = 1_000;
 const UNIONS: usize = 200;
 /// Tables in one statement.
 const TABLES: usize = 200;
+/// Into what the rows of a `MOVE` go.
+pub(super) const NOWHERE: &str = "nowhere";
 /// Statements in one text.
 const STATEMENTS: usize = 1_000;
 
@@ -49,7 +51,15 @@ impl Reader {
                 .hint("put long lists into a join, or raise `[serve] max_statement` in alluvial.toml"));
         }
         measure(text)?;
-        let mut statements = self.parser.parse(text).map_err(|error| Fault::new("42601", error.to_string()))?;
+        // The parser knows no `MOVE`: it is a `FETCH` that goes nowhere.
+        let moves = text.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("MOVE"));
+        let fetch = if moves { text.trim_start().get(4..) } else { None };
+        let fetch = fetch.filter(|rest| rest.starts_with(char::is_whitespace)).map(|rest| format!("FETCH{rest}"));
+        let parsed = self.parser.parse(fetch.as_deref().unwrap_or(text));
+        let mut statements = parsed.map_err(|error| Fault::new("42601", error.to_string()))?;
+        if let (Some(_), Some(Statement::Fetch { into, .. })) = (&fetch, statements.first_mut()) {
+            *into = Some(ObjectName::from(vec![Ident::new(NOWHERE)]));
+        }
         if statements.len() > STATEMENTS {
             return Err(too_complex("statements", STATEMENTS));
         }

@@ -25,6 +25,7 @@ use crate::lake::snapshots::{PublishedDay, Snapshots};
 use crate::lake::table::Table;
 use crate::schema::published as contract;
 use crate::snapshot::setup::Project;
+use crate::snapshot::upkeep;
 
 /// After how long the log is read again whatever the store says of the next commit: old commits are cleaned away, and
 /// then the next one is not there although later ones are.
@@ -79,8 +80,13 @@ impl std::fmt::Debug for State {
 impl State {
     async fn read(project: &Arc<Project>, before: Option<&State>) -> Result<Self> {
         let snapshots = Box::pin(Snapshots::read(&project.lake)).await?;
-        let known: HashMap<String, &Arc<Manifest>> =
-            before.into_iter().flat_map(|state| state.manifests.iter().map(|read| (read.path(), read))).collect();
+        // What upkeep may have taken out of a manifest since is read again: a day later its files are gone.
+        let newest = snapshots.latest().map(|day| day.as_of).unwrap_or_default();
+        let lasting = |read: &&Arc<Manifest>| !upkeep::is_overdue(read, &project.settings.retention, newest);
+        let known: HashMap<String, &Arc<Manifest>> = before
+            .into_iter()
+            .flat_map(|state| state.manifests.iter().filter(lasting).map(|read| (read.path(), read)))
+            .collect();
         let is_known = |day: &&PublishedDay| known.contains_key(&day.manifest);
         let new: Vec<PublishedDay> = snapshots.days().iter().filter(|day| !is_known(day)).cloned().collect();
         let kept = snapshots.days().iter().filter_map(|day| known.get(&day.manifest));

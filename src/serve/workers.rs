@@ -15,7 +15,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::fault::Fault;
@@ -23,6 +23,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Batches that are ready before somebody takes them.
 const AHEAD: usize = 2;
+/// Threads that wait for disks and deflate, for all work that lasts.
+const FOR_DISKS: usize = 4;
 /// Plans are walked by recursion.
 const STACK: usize = 8 << 20;
 
@@ -84,6 +86,50 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Threads for work that lasts: one for each piece of it, and few that it shares for disks and deflating. Every thread keeps
+/// some of what it has allocated, so that the same few do everything, however many are waiting.
+pub(super) struct Lanes {
+    runtime: Option<tokio::runtime::Runtime>,
+    /// Pieces of work that may be done at once; whoever begins one holds a turn.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Lanes {
+    /// That many threads for what several pieces of work share.
+    ///
+    /// # Errors
+    /// `serve.threads` where the system has none to give.
+    pub(super) fn new(threads: usize) -> Result<Self> {
+        let at_once = threads.clamp(2, 4);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .max_blocking_threads(at_once + FOR_DISKS)
+            .thread_name("exports")
+            .thread_stack_size(STACK)
+            .enable_all()
+            .build();
+        let refused =
+            |error| Error::new(Kind::Resources, "serve.threads", "no threads could be started").with_source(error);
+        let turns = Arc::new(Semaphore::new(at_once));
+        runtime.map(|runtime| Self { runtime: Some(runtime), turns }).map_err(refused)
+    }
+
+    /// Does a piece of work on a thread of its own; what it spawns shares the others.
+    pub(super) fn spawn<F: Future<Output = ()>>(&self, work: impl FnOnce() -> F + Send + 'static) {
+        let Some(runtime) = &self.runtime else { return };
+        let handle = runtime.handle().clone();
+        runtime.spawn_blocking(move || handle.block_on(work()));
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

@@ -18,10 +18,11 @@ use object_store::{
 use super::rows::stream;
 use super::writing::Writing;
 use crate::error::Result;
-use crate::lake::Lake;
 use crate::lake::manifest::{Manifest, Previous};
+use crate::lake::parts::{self, Partition};
 use crate::lake::snapshots::{PublishedDay, Snapshots};
-use crate::lake::table::Table;
+use crate::lake::table::{Commit, Fence, Table};
+use crate::lake::{Lake, inspect};
 use crate::schema::published;
 
 /// What happens at the chosen operation.
@@ -303,4 +304,82 @@ async fn a_write_whose_answer_is_lost_is_settled() {
             tables_are_right(&lake, &[day(1), day(2)]).await;
         }
     }
+}
+
+/// The same runs in the ledger of exports, one file each, in two days.
+async fn ledger() -> InMemory {
+    let store = Arc::new(InMemory::new());
+    let lake = lake_over(Arc::clone(&store) as Arc<dyn ObjectStore>);
+    let table = published::named("export_members").unwrap();
+    for (number, id) in [(1, "e1"), (1, "e2"), (2, "e3"), (2, "e4"), (1, "e5")] {
+        let opened = Box::pin(Table::open(&lake, &table)).await.unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("export_id", texts(&[id; 2]), true),
+            ("customer_id", texts(&["a", "b"]), true),
+            ("variant", texts(&["treatment"; 2]), true),
+        ])
+        .unwrap();
+        let schema = opened.file_schema(&batch.schema()).unwrap();
+        let rows = stream(batch.schema(), std::iter::once(Ok(batch)));
+        let partition = Partition {
+            table: &table,
+            schema: Arc::clone(&schema),
+            as_of: day(number),
+            run_id: id,
+            file_rows: parts::FILE_ROWS,
+        };
+        let files = Box::pin(parts::write(&lake, &partition, rows)).await.unwrap();
+        let commit = Commit {
+            days: &[day(number)],
+            files: &files,
+            schema,
+            fence: Fence::of_run(id),
+            run_id: id,
+            definition_hash: "",
+            source: "",
+            at: DateTime::<Utc>::UNIX_EPOCH,
+            strict: false,
+        };
+        Box::pin(opened.commit(&commit)).await.unwrap();
+    }
+    store.fork()
+}
+
+/// Every file that the newest version names is there and has the rows that the log tells.
+async fn ledger_is_whole(lake: &Lake) -> usize {
+    let table = Box::pin(Table::open(lake, &published::named("export_members").unwrap())).await.unwrap();
+    let mut rows = 0;
+    for file in table.files() {
+        let read = inspect::parquet(lake.store().as_ref(), &lake.path(&file.path), file.size).await.unwrap();
+        assert_eq!(Some(read.rows), file.rows);
+        rows += read.rows;
+    }
+    assert_eq!(rows, 10, "nothing is lost and nothing is twice");
+    table.files().len()
+}
+
+#[tokio::test]
+async fn merging_small_files_may_die_at_any_operation() {
+    let base = ledger().await;
+    let at = DateTime::<Utc>::UNIX_EPOCH;
+    let table = published::named("export_members").unwrap();
+    let over = |store: &Arc<Fateful>| lake_over(Arc::clone(store) as Arc<dyn ObjectStore>);
+    let clean = Arc::new(Fateful::new(base.fork(), usize::MAX, Fate::DiesBefore));
+    Box::pin(Table::compact(&over(&clean), &table, at)).await.unwrap();
+    assert_eq!(ledger_is_whole(&lake_over(Arc::new(clean.inner.fork()))).await, 2);
+    let mut merged = 0;
+    for chosen in 0..clean.counted() {
+        for fate in [Fate::DiesBefore, Fate::DiesAfter, Fate::LostAnswer, Fate::LostThenRival, Fate::LostRequest] {
+            let store = Arc::new(Fateful::new(base.fork(), chosen, fate));
+            let died = Box::pin(Table::compact(&over(&store), &table, at)).await;
+            let survivor = lake_over(Arc::new(store.inner.fork()));
+            let files = ledger_is_whole(&survivor).await;
+            assert!(files == 5 || files == 2, "{fate:?} {chosen}: one commit, or none");
+            assert!(died.is_err() || files == 2, "{fate:?} {chosen}: it said that it is done");
+            merged += usize::from(died.is_err() && files == 2);
+            Box::pin(Table::compact(&survivor, &table, at)).await.unwrap();
+            assert_eq!(ledger_is_whole(&survivor).await, 2, "{fate:?} {chosen}: the next upkeep finishes it");
+        }
+    }
+    assert!(merged >= 1, "some of them died after the commit");
 }

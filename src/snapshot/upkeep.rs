@@ -2,7 +2,8 @@
 //!
 //! A day's table is dropped in three steps: from the day's manifest, so that no reader of ours asks for it; from the Delta
 //! table; and, a day later at the earliest, its files. A file is swept if no manifest that counts, no held day and no
-//! table's newest version names it, and if it is older than any run that may still write.
+//! table's newest version names it, if it is older than any run that may still write, and if it was not taken out of a table
+//! so lately that somebody may still be reading it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use crate::lake::durable;
 use crate::lake::manifest::Manifest;
 use crate::lake::provider::manifests;
 use crate::lake::snapshots::Snapshots;
-use crate::lake::table::Table;
+use crate::lake::table::{Compacted, Table};
 use crate::lake::{Lake, Object};
 use crate::schema::published::{self, Keeps};
 
@@ -34,6 +35,8 @@ pub struct Done {
     pub bytes: u64,
     /// Temporary files of killed writers.
     pub staging: u64,
+    /// Small files that were merged, and the files that hold their rows now.
+    pub compacted: Compacted,
     /// Checkpoints that were written.
     pub checkpoints: u64,
     /// Files of Delta logs that were removed.
@@ -74,6 +77,11 @@ fn is_dropped(table: &str, retention: &RetentionSettings, newest: NaiveDate, day
     day < oldest && !(table == "customer_profile" && month_end)
 }
 
+/// Whether a day's manifest names a table that retention no longer keeps: upkeep takes it out, and the files go.
+pub fn is_overdue(manifest: &Manifest, retention: &RetentionSettings, newest: NaiveDate) -> bool {
+    manifest.tables.keys().any(|table| is_dropped(table, retention, newest, manifest.as_of))
+}
+
 /// Does what is to be done, as of the instant `at`.
 ///
 /// # Errors
@@ -96,6 +104,12 @@ pub async fn run(project: &Project, at: DateTime<Utc>) -> Result<Done> {
         && lake.url().scheme() == "file"
     {
         done.staging = durable::sweep(&folder, at - GRACE).map_err(|error| crate::lake::failure(error, "lake"))?;
+    }
+    // Last: what is merged now is swept by the next upkeep.
+    for table in published::tables() {
+        let compacted = Box::pin(Table::compact(lake, &table, at)).await?;
+        done.compacted.before += compacted.before;
+        done.compacted.after += compacted.after;
     }
     Ok(done)
 }
@@ -160,14 +174,17 @@ pub async fn named(lake: &Lake, snapshots: &Snapshots) -> Result<BTreeSet<String
     Ok(named)
 }
 
-/// The data files that nothing names, and that no run can still be about to name.
+/// The data files that nothing names, that no run can still be about to name, and that nobody can still be reading.
 ///
 /// # Errors
 /// What the store and the logs refuse.
 pub async fn orphans(lake: &Lake, snapshots: &Snapshots, at: DateTime<Utc>) -> Result<Vec<Object>> {
     // Listed before what is named is looked up: a file that is named in between is not old.
     let objects = lake.list("tables").await?;
-    let named = Box::pin(named(lake, snapshots)).await?;
+    let mut named = Box::pin(named(lake, snapshots)).await?;
+    for table in published::tables() {
+        named.append(&mut Box::pin(Table::open(lake, &table)).await?.removed_since(at - GRACE).await?);
+    }
     let unnamed = |object: &Object| {
         let in_log = object.path.split('/').any(|part| part == "_delta_log");
         !in_log && object.modified < at - GRACE && !named.contains(&object.path)

@@ -43,7 +43,8 @@ COPY (
 """
 EMAIL = """
 SELECT customer_id, first_name || ' ' || last_name AS name, email, phone, email_consent,
-       strftime(email_consent_at, '%Y-%m-%dT%H:%M:%SZ') AS email_consent_at, email_consent_source FROM read_parquet('{file}')
+       strftime(email_consent_at, '%Y-%m-%dT%H:%M:%SZ') AS email_consent_at, email_consent_source, sms_consent,
+       strftime(sms_consent_at, '%Y-%m-%dT%H:%M:%SZ') AS sms_consent_at FROM read_parquet('{file}')
 """
 FACEBOOK = """
 SELECT sha256(lower(trim(email))) AS email, sha256(regexp_replace(phone, '[^0-9]', '', 'g')) AS phone,

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Dashboard queries over a published day: `alluvial serve` through the Postgres wire, against DuckDB in its own process.
 
-    python3 tests/bench/serve.py [--customers N] [--keep DIR] [--alluvial PATH]
+    python3 tests/bench/serve.py [--customers N] [--segments N] [--keep DIR] [--alluvial PATH]
 
-Lands a demo shop, publishes a night with the project's segments unless one is published, and asks twenty questions of a
-dashboard, each many times: DuckDB reads the very Parquet files that the day's manifest names. Answers must be the same. The
+Lands a demo shop, publishes two nights (so that something changed) with drawn segments (`segment_mix.py`) unless days are
+published, and asks twenty questions of a dashboard, each many times: DuckDB reads the very Parquet files that the day's manifest names. Answers must be the same. The
 process exits with 1 if they are not, or if a target is missed: the median of the medians at most DuckDB's plus 5 ms, the
 95th percentile under 100 ms at 1 and at 16 connections, and a full pull of the largest segment through Flight SQL at least as
 fast as DuckDB's `COPY` of it to Parquet.
@@ -14,6 +14,7 @@ DuckDB and the clients are installed into target/bench-venv if Python does not h
 
 import argparse
 import concurrent.futures
+import datetime
 import json
 import os
 import pathlib
@@ -21,9 +22,12 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import harness
+import segment_mix
+import segments
 from harness import say
 
 PACKAGES = ["duckdb>=1.4", "psycopg[binary]", "adbc-driver-manager", "adbc-driver-flightsql", "pyarrow"]
@@ -32,15 +36,15 @@ MORE_MS = 5
 P95_MS = 100
 
 
-def queries(segments, customer):
+def queries(largest, customer):
     """Twenty questions, as one would ask them of either."""
-    big, other = segments[0], segments[1 % len(segments)]
+    big, other = largest[0], largest[1 % len(largest)]
     return {
         "sizes": "SELECT segment, members FROM segment_sizes ORDER BY 1",
         "size of one": f"SELECT members, entered, exited FROM segment_sizes WHERE segment = '{big}'",
         "count of one": f"SELECT count(*) FROM segment_members WHERE segment = '{big}'",
         "stage mix": "SELECT stage, count(*) FROM lifecycle GROUP BY 1 ORDER BY 1",
-        "stage values": "SELECT stage, sum(predicted_value)::BIGINT FROM lifecycle GROUP BY 1 ORDER BY 1",
+        "stage values": "SELECT stage, round(sum(predicted_value))::BIGINT FROM lifecycle GROUP BY 1 ORDER BY 1",
         "transitions": "SELECT from_stage, to_stage, customers FROM lifecycle_transitions ORDER BY 1, 2",
         "by country": f"SELECT p.country, count(*) FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{big}' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10",
         "top categories": f"SELECT p.favorite_category, count(*) FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{other}' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10",
@@ -62,6 +66,7 @@ def queries(segments, customer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     harness.add_arguments(parser)
+    parser.add_argument("--segments", type=int, default=100, metavar="N")
     args = parser.parse_args()
     ensure_packages()
     alluvial = harness.build(args)
@@ -91,7 +96,12 @@ def compare(args, alluvial, folder):
     project = harness.demo_shop(args, alluvial, folder)
     days = ask(alluvial, project, "query", "SELECT manifest FROM snapshots ORDER BY as_of DESC LIMIT 1")
     if not days:
-        harness.run_nightly(args, alluvial, project)
+        args.landing = project / "lake" / "landing"
+        drawn = segment_mix.definitions(segments.what_there_is(harness.duckdb_connection(args, folder), args), args.segments)
+        segments.write_segments(project, [(identifier, name, tree.language(), None) for identifier, name, tree in drawn])
+        newest = args.as_of
+        for args.as_of in (newest - datetime.timedelta(days=1), newest):
+            harness.run_nightly(args, alluvial, project)
         days = ask(alluvial, project, "query", "SELECT manifest FROM snapshots ORDER BY as_of DESC LIMIT 1")
     lake = project / "lake"
     tables = json.loads((lake / days[0]["manifest"]).read_text())["tables"]
@@ -103,7 +113,16 @@ def compare(args, alluvial, folder):
     command = [alluvial, "--project", project, "serve", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=harness.limits(args))
     try:
-        doors = dict(line.strip().split(": ", 1) for line in (server.stderr.readline() for _ in range(3)))
+        doors = {}
+        while len(doors) < 3:
+            line = server.stderr.readline()
+            if not line:
+                sys.exit("the server did not start")
+            door, _, at = line.strip().partition(": ")
+            if door in ("postgres", "flight", "http"):
+                doors[door] = at
+        # Nobody else reads what it says, and a pipe that is full would hold it up.
+        threading.Thread(target=server.stderr.read, daemon=True).start()
         return measure(args, folder, lake, tables, asked, doors, secret, sizes[0]["segment"])
     finally:
         server.terminate()

@@ -250,6 +250,51 @@ async fn values_of_every_type_arrive_as_they_are() {
     assert_eq!(rows(&client, "FETCH ALL FROM c").await.len(), 5);
     client.batch_execute("CLOSE c; COMMIT").await.unwrap();
     assert_eq!(state(&client, "FETCH 1 FROM c").await, "34000");
+    // They go forward, and back to their beginning.
+    client
+        .batch_execute("BEGIN; DECLARE d CURSOR FOR SELECT value FROM generate_series(1, 10) ORDER BY 1")
+        .await
+        .unwrap();
+    client.batch_execute("MOVE FORWARD 3 IN d").await.unwrap();
+    assert_eq!(rows(&client, "FETCH 1 FROM d").await, ["4"]);
+    client.batch_execute("MOVE BACKWARD ALL IN d").await.unwrap();
+    assert_eq!(rows(&client, "FETCH 2 FROM d").await, ["1", "2"]);
+    client.batch_execute("MOVE ALL IN d").await.unwrap();
+    assert!(rows(&client, "FETCH 1 FROM d").await.is_empty());
+    assert_eq!(state(&client, "MOVE BACKWARD 1 IN d").await, "55000");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(state(&client, "MOVE 1 IN d").await, "34000");
+
+    // What is prepared by SQL.
+    rows(&client, "PREPARE of_segment (text) AS SELECT members FROM segment_sizes_latest WHERE segment = $1").await;
+    assert_eq!(rows(&client, "EXECUTE of_segment('danes')").await, ["2"]);
+    assert_eq!(client.query("EXECUTE of_segment('buyers')", &[]).await.unwrap()[0].get::<_, i64>(0), 3);
+    assert_eq!(state(&client, "EXECUTE of_segment('danes', 1)").await, "42601");
+    assert_eq!(state(&client, "PREPARE of_segment AS SELECT 1").await, "42P05");
+    assert_eq!(state(&client, "PREPARE gone AS DELETE FROM orders").await, "25006");
+    rows(&client, "DEALLOCATE of_segment").await;
+    assert_eq!(state(&client, "EXECUTE of_segment('danes')").await, "26000");
+    let listed = vec!["danes", "x"];
+    let of_list = "SELECT segment FROM segment_sizes_latest WHERE segment = ANY($1)";
+    assert_eq!(client.query(of_list, &[&listed]).await.unwrap().len(), 1, "a list as a parameter");
+    let write = client.query("DELETE FROM orders WHERE order_id = $1", &[&"x"]).await.err().unwrap();
+    assert_eq!(state_of(&write), "25006");
+
+    // What a transaction sets for itself ends with it; what is rolled back never was.
+    let timeout = async || rows(&client, "SHOW statement_timeout").await.remove(0);
+    let before = timeout().await;
+    rows(&client, "BEGIN; SET LOCAL statement_timeout = '30s'").await;
+    assert_eq!(timeout().await, "30s");
+    rows(&client, "COMMIT").await;
+    assert_eq!(timeout().await, before);
+    rows(&client, "BEGIN; SET statement_timeout = '90s'; SET LOCAL TIME ZONE 'Europe/Copenhagen'; ROLLBACK").await;
+    assert_eq!((timeout().await, rows(&client, "SHOW timezone").await.remove(0)), (before.clone(), "UTC".to_owned()));
+    rows(&client, "BEGIN; SET statement_timeout = '90s'; COMMIT").await;
+    assert_eq!(timeout().await, "90s");
+    rows(&client, "SET LOCAL statement_timeout = '1s'").await;
+    assert_eq!(timeout().await, "90s", "without a transaction it is over at once");
+    rows(&client, "RESET statement_timeout").await;
+
     // A failed transaction answers nothing until it ends.
     client.batch_execute("BEGIN").await.unwrap();
     assert_eq!(state(&client, "SELECT nothing").await, "42703");
@@ -363,4 +408,26 @@ async fn tools_find_the_tables_and_what_they_mean() {
     drop(client);
     let client = server.connect("bi", &secret).await;
     assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_follows_what_upkeep_drops() {
+    let shop = TinyShop::new();
+    shop.settings("[retention]\ncustomer_profile = 5");
+    for day in ["2026-02-27", "2026-03-01", "2026-03-30"] {
+        shop.night(day);
+    }
+    let secret = user(&shop, "bi", &[]);
+    let server = Serving::start(&shop);
+    let client = server.connect("bi", &secret).await;
+    let days = "SELECT DISTINCT as_of FROM customer_profile ORDER BY 1";
+    assert_eq!(rows(&client, days).await, ["2026-02-27", "2026-03-01", "2026-03-30"]);
+    // What is dropped is swept a day later; the server has read these days' manifests before.
+    for now in ["2036-04-01T00:00:00Z", "2036-04-02T01:00:00Z"] {
+        let ran = shop.folder.run_with(&["vacuum"], &[("ALLUVIAL_NOW", now)]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    shop.night("2026-03-31");
+    assert_eq!(rows(&client, days).await, ["2026-03-30", "2026-03-31"]);
+    assert_eq!(rows(&client, "SELECT count(DISTINCT as_of) FROM segment_members").await, ["4"]);
 }

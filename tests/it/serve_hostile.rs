@@ -190,6 +190,68 @@ async fn there_are_as_many_connections_as_there_may_be_and_wrong_logins_are_slow
     assert!(server.page("/metrics").1.contains("alluvial_logins_failed_total{door=\"postgres\"} 4"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_thousand_connections_each_is_answered() {
+    let shop = TinyShop::after_a_night();
+    shop.settings("[serve]\nmax_connections = 25");
+    let secret = user(&shop, "bi", &[]);
+    let mut server = Serving::start(&shop);
+    let client = server.connect("bi", &secret).await;
+    let open = |_| {
+        let mut stream = TcpStream::connect(server.postgres).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(&startup("bi")).unwrap();
+        stream
+    };
+    let mut streams: Vec<TcpStream> = (0..1_000).map(open).collect();
+    let (mut asked, mut full) = (0, 0);
+    for stream in &mut streams {
+        let mut kind = [0; 1];
+        stream.read_exact(&mut kind).unwrap();
+        if kind == *b"R" {
+            asked += 1;
+            continue;
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        let told = String::from_utf8_lossy(&rest);
+        assert!(kind == *b"E" && told.contains("FATAL") && told.contains("53300") && told.contains("25"), "{told}");
+        full += 1;
+    }
+    // One place was taken before; on a slow machine some who asked first have had to leave meanwhile.
+    assert!(asked + full == 1_000 && asked >= 24 && full >= 900, "{asked} and {full}");
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"], "whoever is connected is served meanwhile");
+    assert!(server.page("/metrics").1.contains("alluvial_connections"), "{}", server.page("/metrics").1);
+    drop(streams);
+    let until = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = server.try_connect("bi", &secret).await {
+        assert!(Instant::now() < until, "{}", shown(&error));
+    }
+    assert!(server.runs());
+}
+
+/// Mutated packets for every door, cut anywhere; `tests/clients/fuzz.py` does it by hand, for ten minutes by default.
+#[test]
+fn no_packet_stops_the_server() {
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let shop = TinyShop::after_a_night();
+    let secret = user(&shop, "bi", &[]);
+    let mut server = Serving::start(&shop);
+    let output = Command::new("python3")
+        .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/fuzz.py"))
+        .args(["--postgres", &server.postgres.to_string(), "--flight", &server.flight.to_string()])
+        .args(["--http", &server.http.to_string(), "--user", "bi", "--seconds", "8"])
+        .env("ALLUVIAL_TEST_SECRET", &secret)
+        .output()
+        .unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("survived"), "{said}\n{wrong}");
+    assert!(server.runs() && !server.said().contains(&secret));
+}
+
 #[test]
 fn a_door_to_the_world_needs_users_and_a_certificate() {
     let shop = TinyShop::empty();

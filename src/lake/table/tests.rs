@@ -11,21 +11,23 @@ use futures::StreamExt;
 use object_store::memory::InMemory;
 use std::sync::atomic::Ordering;
 
-fn day(number: u32) -> NaiveDate {
+pub(super) fn day(number: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, number).unwrap()
 }
 
-fn published(keeps: Keeps) -> Published {
+pub(super) fn published(keeps: Keeps) -> Published {
     let columns = vec![Field::new("id", DataType::Utf8, true)];
-    Published { name: "t", keeps, key: &["id"], columns, open: true, contact: false }
+    // What is only appended to has no key.
+    let key: &'static [&'static str] = if keeps == Keeps::Appended { &[] } else { &["id"] };
+    Published { name: "t", keeps, key, columns, open: true, contact: false }
 }
 
-fn ids(ids: &[&str]) -> RecordBatch {
+pub(super) fn ids(ids: &[&str]) -> RecordBatch {
     RecordBatch::try_from_iter([("id", Arc::new(StringArray::from(ids.to_vec())) as ArrayRef)]).unwrap()
 }
 
 /// What one run does with one table: files written, not yet committed.
-struct Work {
+pub(super) struct Work {
     table: Table,
     as_of: NaiveDate,
     run_id: String,
@@ -35,11 +37,11 @@ struct Work {
     strict: bool,
 }
 
-async fn work_with(lake: &Lake, keeps: Keeps, as_of: NaiveDate, attempt: i64, rows: RecordBatch) -> Work {
+pub(super) async fn work_with(lake: &Lake, keeps: Keeps, as_of: NaiveDate, attempt: i64, rows: RecordBatch) -> Work {
     let published = published(keeps);
     let table = Table::open(lake, &published).await.unwrap();
     let schema = table.file_schema(&rows.schema()).unwrap();
-    let run_id = uuid::Uuid::now_v7().to_string();
+    let run_id = uuid::Uuid::now_v7().simple().to_string();
     let stream = futures::stream::iter([Ok(rows.clone())]).boxed();
     let partition =
         Partition { table: &published, schema: Arc::clone(&schema), as_of, run_id: &run_id, file_rows: FILE_ROWS };
@@ -53,7 +55,7 @@ async fn work(lake: &Lake, as_of: NaiveDate, attempt: i64, rows: &[&str]) -> Wor
 }
 
 impl Work {
-    async fn commit(&self) -> Result<Outcome> {
+    pub(super) async fn commit(&self) -> Result<Outcome> {
         let fence = match self.table.published.keeps {
             Keeps::Appended => Fence::of_run(&self.run_id),
             _ => Fence::of_day(self.as_of, self.attempt),
@@ -74,7 +76,7 @@ impl Work {
 }
 
 /// The rows of each day, as the log names them.
-async fn content(lake: &Lake, keeps: Keeps) -> BTreeMap<String, u64> {
+pub(super) async fn content(lake: &Lake, keeps: Keeps) -> BTreeMap<String, u64> {
     let table = Table::open(lake, &published(keeps)).await.unwrap();
     let mut rows = BTreeMap::new();
     for file in table.files() {
@@ -85,7 +87,7 @@ async fn content(lake: &Lake, keeps: Keeps) -> BTreeMap<String, u64> {
     rows
 }
 
-fn rows_of(days: &[(&str, u64)]) -> BTreeMap<String, u64> {
+pub(super) fn rows_of(days: &[(&str, u64)]) -> BTreeMap<String, u64> {
     days.iter().map(|(day, rows)| ((*day).to_owned(), *rows)).collect()
 }
 

@@ -1,11 +1,13 @@
 //! Upkeep of a table: days that are dropped, checkpoints, and logs that nobody needs. Never part of publishing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use chrono::{DateTime, NaiveDate, Utc};
 use deltalake_core::DeltaTable;
 use deltalake_core::checkpoints::{cleanup_metadata, create_checkpoint};
+use futures::StreamExt;
 
 use super::{Commit, Fence, Outcome, Table};
 use crate::error::{Kind, Result};
@@ -55,6 +57,25 @@ impl Table {
             Outcome::Committed { .. } => Ok(days),
             Outcome::Superseded { .. } | Outcome::NewerDay { .. } => Ok(Vec::new()),
         }
+    }
+
+    /// The files that were taken out of the table after an instant, below the lake's root: whoever began to read before may
+    /// still need them.
+    ///
+    /// # Errors
+    /// What the store and the log refuse.
+    pub async fn removed_since(&self, since: DateTime<Utc>) -> Result<BTreeSet<String>> {
+        let Some(state) = &self.base else { return Ok(BTreeSet::new()) };
+        let refused = |error| self.log.refused(error, (Kind::Storage, "lake.delta"));
+        let mut tombstones = state.all_tombstones(self.log.store.as_ref());
+        let mut removed = BTreeSet::new();
+        while let Some(tombstone) = tombstones.next().await.transpose().map_err(refused)? {
+            // One without a time may be of now.
+            if tombstone.deletion_timestamp().is_none_or(|at| at > since.timestamp_millis()) {
+                removed.insert(format!("{}/{}", folder(self.published.name, None), tombstone.path()));
+            }
+        }
+        Ok(removed)
     }
 
     /// Writes a checkpoint where many commits have been made since the last, and removes the log before it that is older

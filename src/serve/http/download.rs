@@ -26,8 +26,6 @@ const WAITING: usize = 4;
 
 /// What downloads share.
 pub(super) struct Downloads {
-    /// Exports that are computed at once.
-    computing: Arc<Semaphore>,
     /// Answers that are being sent at once.
     sending: Arc<Semaphore>,
     /// The project, opened anew once somebody was forgotten since it was.
@@ -36,9 +34,7 @@ pub(super) struct Downloads {
 
 impl Downloads {
     pub(super) fn new(core: &Core) -> Self {
-        let threads = core.project.engine.limits().threads;
         Self {
-            computing: Arc::new(Semaphore::new(threads.clamp(2, 4))),
             sending: Arc::new(Semaphore::new(core.settings.max_connections)),
             project: Mutex::new(Arc::clone(&core.project)),
         }
@@ -85,16 +81,14 @@ impl Downloads {
                 .hint("try again in a moment, or raise `[serve] max_connections` in alluvial.toml")
         })?;
         let mut running = session.begin_download();
-        let computing = Arc::clone(&self.computing);
+        let computing = Arc::clone(&core.lanes.turns);
         let slot = running.on(async { computing.acquire_owned().await.map_err(|_| Fault::stopped()) }).await?;
         let project = Box::pin(self.project()).await?;
         let (writer, reader) = spool(core.project.engine.scratch_folder()).map_err(Error::from)?;
         let (here, gone) = oneshot::channel();
         let (told, begun) = oneshot::channel();
         let making = Making { project, request, way, codec, at: core.clock.now(), writer, told, slot };
-        let runtime = tokio::runtime::Handle::current();
-        // A thread of its own: an export walks deep plans and waits for disks.
-        tokio::task::spawn_blocking(move || runtime.block_on(making.until(gone)));
+        core.lanes.spawn(move || making.until(gone));
         let lost = |_| Fault::new("XX000", "the request failed, and not by its own fault");
         let report = running.on(async { begun.await.map_err(lost) }).await??;
         running.gives(report.counts.written);

@@ -1,12 +1,14 @@
-//! Cursors of SQL: `DECLARE`, `FETCH`, `CLOSE`.
+//! Cursors of SQL: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
 //!
-//! A cursor keeps its rows as they came, and encodes them when they are fetched: how, each `FETCH` says for itself.
+//! A cursor keeps its rows as they came, and encodes them when they are fetched: how, each `FETCH` says for itself. It goes
+//! forward, and back to its beginning: then its plan runs again, over the same published state.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::ParamValues;
 use datafusion::sql::sqlparser::ast::{CloseCursor, FetchDirection, ValueWithSpan};
 use datafusion_postgres::pgwire::error::PgWireResult;
 use futures::StreamExt;
@@ -15,6 +17,7 @@ use super::simple::{Answer, Encoding, encode};
 use super::wire;
 use crate::serve::fault::Fault;
 use crate::serve::running::Rows;
+use crate::serve::session::{Planned, Session};
 
 /// Cursors that one connection may have open.
 const MOST: usize = 100;
@@ -27,6 +30,8 @@ pub(super) struct Cursors(Mutex<HashMap<String, Arc<Open>>>);
 pub(super) struct Open {
     pub(super) schema: SchemaRef,
     source: tokio::sync::Mutex<(Rows, Option<RecordBatch>)>,
+    /// What its rows are computed by.
+    by: (Planned, Option<ParamValues>),
     /// Whether it outlives its transaction.
     hold: bool,
 }
@@ -55,7 +60,13 @@ impl Cursors {
     ///
     /// # Errors
     /// 42P03 where there is one of that name; 53400 for too many.
-    pub(super) fn open(&self, name: &str, rows: Rows, hold: bool) -> Result<(), Fault> {
+    pub(super) fn open(
+        &self,
+        name: &str,
+        rows: Rows,
+        by: (Planned, Option<ParamValues>),
+        hold: bool,
+    ) -> Result<(), Fault> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.contains_key(name) {
             return Err(Fault::new("42P03", format!("there is a cursor `{name}` already")));
@@ -64,7 +75,8 @@ impl Cursors {
             return Err(Fault::new("53400", format!("there are {MOST} cursors open already")));
         }
         let schema = Arc::clone(&rows.schema);
-        all.insert(name.to_owned(), Arc::new(Open { schema, source: tokio::sync::Mutex::new((rows, None)), hold }));
+        let source = tokio::sync::Mutex::new((fused(rows), None));
+        all.insert(name.to_owned(), Arc::new(Open { schema, source, by, hold }));
         Ok(())
     }
 
@@ -116,6 +128,38 @@ impl Cursors {
         let rows = encode(Arc::clone(&fields), batches.boxed());
         Ok(Answer::Rows { fields, rows, tag: "FETCH" })
     }
+}
+
+impl Open {
+    /// Passes rows by, and says how many.
+    ///
+    /// # Errors
+    /// 55000 for a direction other than forward and back to the beginning; what its plan fails with.
+    pub(super) async fn pass(&self, session: &Session, direction: &FetchDirection) -> Result<usize, Fault> {
+        let begins = match direction {
+            FetchDirection::BackwardAll => true,
+            FetchDirection::Absolute { limit } => limit.value.to_string() == "0",
+            _ => false,
+        };
+        if begins {
+            let mut source = self.source.lock().await;
+            let rows = session.run(session.begin(), &self.by.0, self.by.1.clone()).await?;
+            *source = (fused(rows), None);
+            return Ok(0);
+        }
+        let (most, mut passed) = (forward(direction)?, 0);
+        while passed < most
+            && let Some(batch) = self.take(most - passed).await.transpose()?
+        {
+            passed += batch.num_rows();
+        }
+        Ok(passed)
+    }
+}
+
+/// Rows that may be asked for after their end: a cursor there has none, and stays open.
+fn fused(rows: Rows) -> Rows {
+    Rows { schema: rows.schema, batches: rows.batches.fuse().boxed() }
 }
 
 /// How many rows a `FETCH` asks for.

@@ -3,13 +3,16 @@
 //! A prepared statement keeps its text, not the state it was prepared over: executed after a night has been published, it
 //! is planned anew and reads the new day.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion::common::ParamValues;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
@@ -28,6 +31,7 @@ use datafusion_postgres::pgwire::messages::response::EmptyQueryResponse;
 use futures::{Sink, SinkExt, StreamExt};
 
 use super::cursor::Cursors;
+use super::named::Named;
 use super::simple::{Answer, Encoding, fields, shown_field};
 use super::{Connection, fatal, feed, wire};
 use crate::serve::fault::Fault;
@@ -66,10 +70,45 @@ impl Prepared {
     }
 }
 
+/// Whether a statement would change something that is published: refused before it is bound to anything.
+fn is_write(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)
+            | Statement::Merge(_)
+            | Statement::Truncate(_)
+    )
+}
+
+/// The element types of lists that are parameters: what `… = ANY($1)` compares, which the engine does not infer.
+fn lists(plan: &LogicalPlan) -> Result<HashMap<String, DataType>, Fault> {
+    let mut found = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && call.func.name() == "array_has"
+                    && let [Expr::Placeholder(list), element] = call.args.as_slice()
+                    && let Ok(data_type) = element.get_type(&schema)
+                {
+                    let data_type = if data_type == DataType::Utf8View { DataType::Utf8 } else { data_type };
+                    found.insert(list.id.clone(), DataType::new_list(data_type, true));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
 /// The types of a plan's parameters, in their order.
 pub(in crate::serve) fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, Fault> {
-    let mut types = Vec::new();
+    let (mut types, lists) = (Vec::new(), lists(plan)?);
     for (name, data_type) in plan.get_parameter_types()? {
+        let data_type = data_type.or_else(|| lists.get(&name).cloned());
         let place: Option<usize> = name.trim_start_matches('$').parse().ok();
         let Some(place) = place.filter(|place| (1..=65_535).contains(place)) else {
             return Err(Fault::new("42601", format!("`{name}` is no parameter")).hint("write `$1`, `$2` …"));
@@ -87,6 +126,7 @@ pub(in crate::serve) struct Preparing {
     core: Arc<Core>,
     session: Arc<OnceLock<Arc<Session>>>,
     cursors: Arc<Cursors>,
+    named: Arc<Named>,
 }
 
 #[async_trait]
@@ -108,6 +148,10 @@ impl QueryParser for Preparing {
             return Err(wire(Fault::new("42601", "one statement is prepared at a time")));
         }
         let Some(statement) = statements.pop() else { return Ok(None) };
+        let statement = self.named.resolved(statement).map_err(wire)?;
+        if is_write(&statement) {
+            return Err(wire(Fault::read_only()));
+        }
         let prepared = Prepared { statement, planned: Mutex::default() };
         if let Some(query) = prepared.query() {
             let planned = session.begin().on(session.plan(&query)).await.map_err(wire)?;
@@ -128,7 +172,7 @@ impl QueryParser for Preparing {
                 let name = variable.iter().map(|word| word.value.to_lowercase()).collect::<Vec<_>>().join(".");
                 Ok(vec![shown_field(&name)])
             }
-            Statement::Fetch { name, .. } => {
+            Statement::Fetch { name, into: None, .. } => {
                 let open = self.cursors.find(&name.value).map_err(wire)?;
                 Ok(fields(&open.schema, format, None)?.to_vec())
             }
@@ -195,6 +239,7 @@ impl ExtendedQueryHandler for Connection {
             core: Arc::clone(&self.core),
             session: Arc::clone(&self.session),
             cursors: Arc::clone(&self.cursors),
+            named: Arc::clone(&self.named),
         })
     }
 

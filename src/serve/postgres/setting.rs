@@ -5,7 +5,7 @@
 //! all.
 
 use chrono::NaiveDate;
-use datafusion::sql::sqlparser::ast::{Expr, Set};
+use datafusion::sql::sqlparser::ast::{ContextModifier, Expr, Set};
 
 use crate::calendar::{Zone, parse_date};
 use crate::serve::fault::Fault;
@@ -181,6 +181,25 @@ fn duration(text: &str) -> Result<Option<Duration>, Fault> {
     Ok((most > 0).then(|| Duration::from_millis(most)))
 }
 
+/// A time-out in the largest unit that it is a whole number of.
+fn written(most: Duration) -> String {
+    let most = most.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
+    let fitting = units.into_iter().find(|(_, long)| most > 0 && most.is_multiple_of(*long));
+    fitting.map_or_else(|| format!("{most}ms"), |(unit, long)| format!("{}{unit}", most / long))
+}
+
+/// The name of what a `SET` sets, and whether for the transaction only; none for what has no value of its own.
+pub(super) fn named(statement: &Set) -> Option<(String, bool)> {
+    match statement {
+        Set::SingleAssignment { variable, scope, .. } => {
+            Some((variable.to_string().replace('"', "").to_lowercase(), *scope == Some(ContextModifier::Local)))
+        }
+        Set::SetTimeZone { local, .. } => Some(("timezone".to_owned(), *local)),
+        _ => None,
+    }
+}
+
 /// What a setting is.
 ///
 /// # Errors
@@ -198,7 +217,7 @@ pub(super) fn show(
     };
     let value = match name.as_str() {
         "alluvial.as_of" => own.as_of.map_or_else(|| "latest".to_owned(), |day| day.to_string()),
-        "statement_timeout" => own.timeout.map_or_else(|| "0".to_owned(), |most| format!("{}ms", most.as_millis())),
+        "statement_timeout" => own.timeout.map_or_else(|| "0".to_owned(), written),
         "timezone" => own.time_zone.unwrap_or_else(|| "UTC".to_owned()),
         "client_encoding" => "UTF8".to_owned(),
         "server_version" => SERVER_VERSION.to_owned(),
@@ -262,6 +281,9 @@ mod tests {
     fn time_outs_are_written_as_in_postgres() {
         let ms = |text: &str| duration(text).unwrap().map(|most| most.as_millis());
         assert_eq!((ms("0"), ms("1500"), ms("30s"), ms("5 min")), (None, Some(1_500), Some(30_000), Some(300_000)));
+        for text in ["1500ms", "30s", "5min", "2h", "3d"] {
+            assert_eq!(written(duration(text).unwrap().unwrap()), text);
+        }
         for text in ["", "soon", "5x", "99999999999999999999"] {
             assert_eq!(duration(text).unwrap_err().state, "22023", "{text}");
         }

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Schema};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use datafusion::common::ParamValues;
-use datafusion::sql::sqlparser::ast::{Reset, Set, Statement};
+use datafusion::sql::sqlparser::ast::{Reset, Statement};
 use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::query::{SimpleQueryHandler, send_ready_for_query};
@@ -32,6 +32,7 @@ use super::copy::{self, Form};
 use super::{Connection, feed, setting, wire};
 use crate::serve::fault::Fault;
 use crate::serve::session::Planned;
+use crate::serve::sql::NOWHERE;
 
 /// How a client wants its values.
 #[derive(Clone)]
@@ -101,6 +102,8 @@ pub(super) enum Answer {
     Rows { fields: Arc<Vec<FieldInfo>>, rows: SendableRowStream, tag: &'static str },
     /// It is done.
     Done(&'static str),
+    /// So many rows were passed by.
+    Moved(usize),
     /// A transaction begins.
     Begin,
     /// It ends.
@@ -134,11 +137,11 @@ impl Connection {
         match statement {
             Statement::StartTransaction { .. } => Ok(Answer::Begin),
             Statement::Commit { .. } => {
-                self.end_transaction(client);
+                self.end_transaction(client, !failed).await?;
                 Ok(Answer::End(if failed { "ROLLBACK" } else { "COMMIT" }))
             }
             Statement::Rollback { savepoint: None, .. } => {
-                self.end_transaction(client);
+                self.end_transaction(client, false).await?;
                 Ok(Answer::End("ROLLBACK"))
             }
             Statement::Rollback { savepoint: Some(_), .. } => {
@@ -162,6 +165,7 @@ impl Connection {
             Statement::Discard { .. } => {
                 setting::reset(&session, None, &mut |_, _| {}).map_err(wire)?;
                 self.cursors.end_transaction();
+                self.named.deallocate(None);
                 Ok(Answer::Done("DISCARD ALL"))
             }
             Statement::ShowVariable { variable } => {
@@ -170,11 +174,22 @@ impl Connection {
                 let (name, value) = setting::show(&session, &words, &kept).map_err(wire)?;
                 shown(&name, &value)
             }
+            Statement::Prepare { name, data_types, statement } => {
+                self.named.prepare(&name.value, data_types, statement).map_err(wire)?;
+                Ok(Answer::Done("PREPARE"))
+            }
             Statement::Deallocate { name, .. } => {
+                let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+                self.named.deallocate((!all).then_some(name.value.as_str()));
                 client.portal_store().rm_statement(&name.value);
                 Ok(Answer::Done("DEALLOCATE"))
             }
             Statement::UNLISTEN { .. } => Ok(Answer::Done("UNLISTEN")),
+            Statement::Fetch { name, direction, into: Some(into), .. } if into.to_string() == NOWHERE => {
+                let open = self.cursors.find(&name.value).map_err(wire)?;
+                let passed = open.pass(&session, direction).await.map_err(wire)?;
+                Ok(Answer::Moved(passed))
+            }
             Statement::Fetch { name, direction, .. } => self.cursors.fetch(&name.value, direction, encoding),
             Statement::Close { cursor } => {
                 self.cursors.close(cursor).map_err(wire)?;
@@ -186,8 +201,13 @@ impl Connection {
                         return Err(wire(Fault::new("42601", "write `DECLARE name CURSOR FOR SELECT …`")));
                     };
                     let query = Statement::Query(query.clone());
-                    let rows = self.rows(&query, planned.clone(), parameters.clone()).await?;
-                    self.cursors.open(&name.value, rows, declared.hold == Some(true)).map_err(wire)?;
+                    let planned = match &planned {
+                        Some(planned) => planned.clone(),
+                        None => session.begin().on(session.plan(&query)).await.map_err(wire)?,
+                    };
+                    let rows = self.rows(&query, Some(planned.clone()), parameters.clone()).await?;
+                    let by = (planned, parameters.clone());
+                    self.cursors.open(&name.value, rows, by, declared.hold == Some(true)).map_err(wire)?;
                 }
                 Ok(Answer::Done("DECLARE CURSOR"))
             }
@@ -206,15 +226,6 @@ impl Connection {
         }
     }
 
-    /// Closes what ends with a transaction.
-    fn end_transaction<C: ClientPortalStore>(&self, client: &C)
-    where
-        C::PortalStore: PortalStore,
-    {
-        self.cursors.end_transaction();
-        client.portal_store().clear_portals();
-    }
-
     /// Runs a query.
     async fn rows(
         &self,
@@ -229,19 +240,6 @@ impl Connection {
             None => running.on(session.plan(query)).await.map_err(wire)?,
         };
         session.run(running, &planned, parameters).await.map_err(wire)
-    }
-
-    async fn set<C>(&self, client: &mut C, set: &Set) -> PgWireResult<Answer>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let session = self.session()?;
-        let metadata = client.metadata_mut();
-        let mut kept = |name: &str, value: String| drop(metadata.insert(name.to_owned(), value));
-        let told = setting::set(session, set, &mut kept).map_err(wire)?;
-        tell(client, told).await?;
-        Ok(Answer::Done("SET"))
     }
 
     /// Sends an answer; gives the rows that were sent.
@@ -264,6 +262,7 @@ impl Connection {
                 feed(client, done(Tag::new(tag).with_rows(count))).await
             }
             Answer::Done(tag) => feed(client, done(Tag::new(tag))).await,
+            Answer::Moved(rows) => feed(client, done(Tag::new("MOVE").with_rows(rows))).await,
             Answer::Begin => {
                 feed(client, done(Tag::new("BEGIN"))).await?;
                 client.set_transaction_status(client.transaction_status().to_in_transaction_state());
@@ -333,7 +332,7 @@ fn shown(name: &str, value: &str) -> PgWireResult<Answer> {
 }
 
 /// Tells a client of a parameter that has changed.
-async fn tell<C>(client: &mut C, told: setting::Told) -> PgWireResult<()>
+pub(super) async fn tell<C>(client: &mut C, told: setting::Told) -> PgWireResult<()>
 where
     C: Sink<PgWireBackendMessage> + Unpin + Send,
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
@@ -366,8 +365,9 @@ impl SimpleQueryHandler for Connection {
             feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }
         let encoding = Encoding::of(client, Format::UnifiedText);
-        for statement in &statements {
-            let answer = Box::pin(self.answer(client, statement, None, None, &encoding)).await?;
+        for statement in statements {
+            let statement = self.named.resolved(statement).map_err(wire)?;
+            let answer = Box::pin(self.answer(client, &statement, None, None, &encoding)).await?;
             self.send(client, answer, true).await?;
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
