@@ -48,7 +48,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, is_full};
 
 /// The lake: an object-store prefix that holds landed data, snapshot tables and all state.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ struct Inner {
     url: Url,
     /// The root's path within its store.
     prefix: Path,
-    store: Arc<dyn ObjectStore>,
+    store: Arc<settled::SettledStore>,
 }
 
 /// What a listing tells of an object.
@@ -175,7 +175,12 @@ impl Lake {
 
     /// The store, rooted where the URL's host is: paths in it begin with the lake's own prefix, see [`Lake::path`].
     pub fn store(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.inner.store)
+        Arc::clone(&self.inner.store) as Arc<dyn ObjectStore>
+    }
+
+    /// How many answers its store has given since it was opened.
+    pub fn answers(&self) -> u64 {
+        self.inner.store.answers()
     }
 
     /// The name under which DataFusion knows the store.
@@ -350,20 +355,18 @@ fn resolve(folder: &FsPath) -> Result<PathBuf> {
 
 /// A store's refusal, by what the caller may do about it. A full disk is told from a store that may work later.
 pub(crate) fn failure(error: object_store::Error, place: &str) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        {
-            return Error::new(Kind::Resources, "lake.full", "the disk of the lake is full")
-                .in_file(place)
-                .with_hint("make room, then run the day again; what is published is untouched")
-                .with_source(error);
-        }
-        cause = inner.source();
+    if is_full(&error) {
+        return full(error, place);
     }
     let (kind, code) = class(&error);
     Error::new(kind, code, error.to_string()).in_file(place).with_source(error)
+}
+
+fn full(error: impl std::error::Error + Send + Sync + 'static, place: &str) -> Error {
+    Error::new(Kind::Resources, "lake.full", "the disk of the lake is full")
+        .in_file(place)
+        .with_hint("make room, then run the day again; what is published is untouched")
+        .with_source(error)
 }
 
 /// A store's refusal, classified.
@@ -378,12 +381,16 @@ fn class(error: &object_store::Error) -> (Kind, &'static str) {
     }
 }
 
-/// A refusal that travels inside another library's error: a store that may work later is told from a broken lake.
+/// A refusal that travels inside another library's error: a store that may work later is told from a broken lake, and from a
+/// full disk.
 pub(crate) fn wrapped(
     error: impl std::error::Error + Send + Sync + 'static,
     fallback: (Kind, &'static str),
     place: &str,
 ) -> Error {
+    if is_full(&error) {
+        return full(error, place);
+    }
     let mut found = fallback;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = cause {

@@ -11,6 +11,8 @@ mod bad_input;
 mod commands;
 /// One customer: what is shown, and everything that is held.
 mod customer;
+/// Segments of published days by other definitions.
+mod definitions;
 /// Why a customer is in a segment.
 mod explain;
 /// Audiences as steps of a job.
@@ -53,6 +55,8 @@ mod profile;
 mod random;
 /// Other readers of what a night published.
 mod readers;
+/// Readers, rivals, full disks and slow stores around a run.
+mod reliability;
 /// Nights that run themselves.
 mod scheduler;
 /// `alluvial serve` through real clients of Postgres: what is seen, by whom, of which day.
