@@ -273,7 +273,10 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
-        if is_full(&error) {
+        use parquet::errors::ParquetError::General;
+        // Some of what the system says while a file is closed comes as text: 28 is "no space left on device".
+        let told = matches!(&error, General(text) if text.contains("(os error 28)"));
+        if told || is_full(&error) {
             return full(error);
         }
         Error::input("engine.parquet", error.to_string()).with_source(error)
@@ -335,6 +338,7 @@ mod tests {
         for error in [
             Error::from(full()),
             Error::from(written()),
+            Error::from(ParquetError::General(format!("closing: {}", std::io::Error::from_raw_os_error(28)))),
             Error::from(ArrowError::IoError("write".to_owned(), full())),
             Error::from(DataFusionError::IoError(full())),
             Error::from(DataFusionError::External(Box::new(full()))),

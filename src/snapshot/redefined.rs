@@ -75,7 +75,7 @@ pub async fn publish(project: &Project, run: &Run, until: NaiveDate, steps: &mut
         read.get(table.name()).is_some_and(|files| files.contains(project.below_lake(&file.name).as_str()))
     };
     let found = Box::pin(land::find_some(&session, &project.sources, &landing, is_read)).await?;
-    if let Some(why) = changed_input(&standing, &day::inputs(project, &found.landed)) {
+    if let Some(why) = changed_input(project, &standing, &day::inputs(project, &found.landed)) {
         return Ok(left_out(why));
     }
     let (catalogue, own) = Box::pin(super::segments::catalogue(project, &found.landed)).await?;
@@ -178,15 +178,25 @@ fn inputs_of(standing: &Manifest) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 /// What is not there any more as it was read.
-fn changed_input(standing: &Manifest, found: &BTreeMap<String, Vec<InputFile>>) -> Option<String> {
+fn changed_input(project: &Project, standing: &Manifest, found: &BTreeMap<String, Vec<InputFile>>) -> Option<String> {
     let none = Vec::new();
+    let in_folder = project.lake.url().scheme() == "file";
     for (table, files) in &standing.inputs {
         let now = found.get(table).unwrap_or(&none);
-        if let Some(file) = files.iter().find(|file| !now.contains(file)) {
+        if let Some(file) = files.iter().find(|file| !now.iter().any(|now| is_same(file, now, in_folder))) {
             return Some(format!("{} is not there any more as it was read; run the day whole", file.path));
         }
     }
     None
+}
+
+/// Whether a landed file is as it was read. Of a file on a disk the tag is its inode, when it was written, and its size; a
+/// lake that was copied or restored with its times is the same lake in other inodes.
+fn is_same(was: &InputFile, now: &InputFile, in_folder: bool) -> bool {
+    let on_disk = if was.path.contains("://") { was.path.starts_with("file://") } else { in_folder };
+    let written = |tag: &Option<String>| tag.as_deref()?.split_once('-').map(|(_, written)| written.to_owned());
+    let as_written = on_disk && written(&was.e_tag).is_some_and(|was| Some(was) == written(&now.e_tag));
+    (&was.path, was.size) == (&now.path, now.size) && (was.e_tag == now.e_tag || as_written)
 }
 
 /// What else than segments is defined otherwise than for the day.
@@ -356,5 +366,28 @@ impl After<'_> {
             moved: moved.into_iter().map(|(id, _)| id).collect(),
             rows,
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lake_that_was_copied_with_its_times_is_the_same_lake() {
+        let file = |path: &str, tag: &str| InputFile {
+            path: path.to_owned(),
+            size: 9,
+            e_tag: (!tag.is_empty()).then(|| tag.to_owned()),
+        };
+        let same =
+            |was: &str, now: &str, in_folder| is_same(&file("landing/a", was), &file("landing/a", now), in_folder);
+        assert!(same("1f-64a-9", "2e-64a-9", true), "another inode");
+        assert!(!same("1f-64a-9", "1f-64b-9", true), "written again");
+        assert!(!same("\"md5-2\"", "\"other-2\"", false), "a bucket's tag is of the content");
+        assert!(same("", "", false) && !same("", "1f-64a-9", true));
+        let elsewhere = |was, now| is_same(&file("s3://b/a", was), &file("s3://b/a", now), true);
+        assert!(elsewhere("a-2", "a-2") && !elsewhere("a-2", "b-2"));
+        assert!(!is_same(&file("landing/a", "1-1-9"), &file("landing/b", "1-1-9"), true));
     }
 }

@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::functions::copy;
 use crate::harness::Folder;
-use crate::landing_files::TinyShop;
+use crate::landing_files::{TinyShop, copy};
 
 const D1: &str = "2026-03-01";
 const D2: &str = "2026-03-02";
@@ -46,7 +45,7 @@ fn edit(folder: &Folder) {
         folder.write(&format!("sql/segments/{id}.toml"), &text);
     };
     segment("danes", "customer_countries CONTAINS 'DE'", "");
-    segment("mail", "email ENDS WITH '@example.com'", "");
+    segment("mail", "email STARTS WITH 'a'", "");
     segment("loyal", "lifecycle_stage IN ('nurture_needed', 'high_potential')", "");
     segment("lately", "orders_placed MATCHES (date >= -30d, sum_amount >= 100)", "");
     segment("pans", "products_purchased MATCHES (category = 'Kitchen > Pans')", "");

@@ -28,8 +28,7 @@ use object_store::{
 };
 use serde_json::Value;
 
-use crate::functions::copy;
-use crate::landing_files::TinyShop;
+use crate::landing_files::{TinyShop, copy};
 use crate::serving::{Serving, rows, user};
 
 const D1: &str = "2026-03-01";
@@ -160,11 +159,10 @@ async fn counted_elsewhere(shop: &TinyShop, table: &str, as_of: &str) -> u64 {
 async fn of_two_runs_at_once_nothing_is_published_twice() {
     // More of them with `ALLUVIAL_TEST_RACES=200 cargo test of_two_runs_at_once`.
     let races = times(option_env!("ALLUVIAL_TEST_RACES"), 6);
-    let expected = {
-        let shop = TinyShop::after_a_night();
-        shop.night(D2);
-        [D1, D2].map(|day| shop.bytes(day))
-    };
+    // As long as it is there, every shop after a night has the same key, and so the same guests.
+    let shop = TinyShop::after_a_night();
+    shop.night(D2);
+    let expected = [D1, D2].map(|day| shop.bytes(day));
     let first = TinyShop::new().with("ALLUVIAL_LAKE_KEY", KEY);
     first.night(D1);
     let first = first.bytes(D1);
@@ -271,9 +269,8 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A shop whose first day is published, with its lake on a small disk.
-fn on_a_small_disk(kilobytes: u64) -> Option<(TinyShop, SmallDisk)> {
-    let published = TinyShop::after_a_night();
+/// A shop that is published, with its lake on a small disk.
+fn on_a_small_disk(published: &TinyShop, kilobytes: u64) -> Option<(TinyShop, SmallDisk)> {
     let shop = TinyShop::empty();
     for folder in ["jobs", "sql"] {
         copy(&published.folder.path().join(folder), &shop.folder.path().join(folder));
@@ -293,7 +290,8 @@ fn is_clean(said: &str, code: &str) {
 fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
     // More of them with `ALLUVIAL_TEST_DISKS=50 cargo test a_full_disk`.
     let disks = times(option_env!("ALLUVIAL_TEST_DISKS"), 5) as u64;
-    let Some((shop, disk)) = on_a_small_disk(64 << 10) else { return };
+    let published = TinyShop::after_a_night();
+    let Some((shop, disk)) = on_a_small_disk(&published, 64 << 10) else { return };
     let before = disk.used();
     shop.night(D2);
     let (needed, expected) = (disk.used() - before, [D1, D2].map(|day| shop.bytes(day)));
@@ -301,7 +299,7 @@ fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
     drop((disk, shop));
     let mut full = 0;
     for number in 0..disks {
-        let (shop, disk) = on_a_small_disk(before + 4 + needed * number / disks).unwrap();
+        let (shop, disk) = on_a_small_disk(&published, before + 4 + needed * number / disks).unwrap();
         let ended = spawn(&shop, &["run", "nightly", "--as-of", D2], &[]).wait_with_output().unwrap();
         // What only has to be there for a moment may fit, and be gone before the end.
         if !ended.status.success() {
