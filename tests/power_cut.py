@@ -25,7 +25,10 @@ import tempfile
 import threading
 import time
 
-PROJECT = '[project]\nname = "shop"\ntimezone = "Europe/Copenhagen"\ncurrency = "DKK"\n'
+PROJECT = (
+    '[project]\nname = "shop"\ntimezone = "Europe/Copenhagen"\ncurrency = "DKK"\n'
+    '[landing]\nmax_reject_ratio = 1.0\n'
+)
 JOB = '[[steps]]\nrun = "snapshot"\n'
 NOW = "2026-11-20T12:00:00Z"
 FIRST = datetime.date(2026, 9, 1)
