@@ -1,7 +1,7 @@
 //! The segments of a published day by the definitions as they are now, over the profile and the lifecycle as published.
 //!
 //! The day that comes out is the one that a whole night would publish from the same landed files: its manifest names new
-//! files of the segment tables and the day's own files of all others. So whatever would make a whole night publish another
+//! files of the segment tables and the day's own files of all others (those of the newest day only if it is that). So whatever would make a whole night publish another
 //! profile leaves the day out, with the reason: other settings, landed files that are not there any more as they were read,
 //! another lifecycle of the day before.
 
@@ -28,7 +28,7 @@ use crate::land::{self, Landed};
 use crate::profile::computed::Computed as ComputedAttributes;
 use crate::profile::{self, Profiled};
 use crate::schema::landed::Table;
-use crate::schema::published;
+use crate::schema::published::{self, Keeps};
 
 /// The tables that are written again.
 pub const TABLES: [&str; 5] = ["segments", "segment_members", "segment_changes", "segment_sizes", "segment_overlap"];
@@ -321,6 +321,11 @@ impl After<'_> {
             tables: standing.tables.clone(),
             ..fresh
         };
+        // As a whole night leaves them alone where a later day is published.
+        if self.snapshots.latest().is_some_and(|latest| latest.as_of > run.as_of) {
+            let is_newest_only = |name: &str| published::named(name).is_some_and(|table| table.keeps == Keeps::Newest);
+            manifest.tables.retain(|name, _| !is_newest_only(name));
+        }
         writing.describe(&mut manifest)?;
         let definition_hash = day::hash_of(&manifest.definitions);
         let path = manifest.keep(&project.lake).await?;

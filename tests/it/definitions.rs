@@ -88,8 +88,10 @@ fn a_backfill_of_definitions_gives_the_bytes_of_whole_nights() {
         assert_eq!(shop.bytes(day), whole.bytes(day), "{day}");
         let now = shop.manifest(day);
         for (table, files) in before["tables"].as_object().unwrap() {
-            let kept = now["tables"][table] == *files;
-            assert_eq!(kept, !SEGMENTS.contains(&table.as_str()), "{day} {table}");
+            let kept = now["tables"].get(table) == Some(files);
+            // What is kept for the newest day only is not named by the others any more, as whole nights do it.
+            let newest_only = ["customer_contacts", "orders", "order_items"].contains(&table.as_str());
+            assert_eq!(kept, !SEGMENTS.contains(&table.as_str()) && (!newest_only || *day == D3), "{day} {table}");
         }
         for key in ["inputs", "model", "timezone", "as_of"] {
             assert_eq!(now[key], before[key], "{day} {key}");
