@@ -1,9 +1,9 @@
 //! The segments of a published day by the definitions as they are now, over the profile and the lifecycle as published.
 //!
 //! The day that comes out is the one that a whole night would publish from the same landed files: its manifest names new
-//! files of the segment tables and the day's own files of all others (those of the newest day only if it is that). So whatever would make a whole night publish another
-//! profile leaves the day out, with the reason: other settings, landed files that are not there any more as they were read,
-//! another lifecycle of the day before.
+//! files of the segment tables and the day's own files of all others (those that only the newest day has, if it is that).
+//! So whatever would make a whole night publish another profile leaves the day out, with the reason: other settings, landed
+//! files that are not there any more as they were read, another lifecycle of the day before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
