@@ -244,11 +244,7 @@ impl SmallDisk {
         std::fs::create_dir_all(&at).unwrap();
         let size = format!("size={kilobytes}k");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).output();
-        let mounted = mounted.is_ok_and(|mounted| mounted.status.success());
-        if !mounted {
-            eprintln!("skipped: no file system may be mounted here");
-        }
-        mounted.then_some(Self { at })
+        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self { at })
     }
 
     fn resize(&self, kilobytes: u64) {
@@ -291,7 +287,10 @@ fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
     // More of them with `ALLUVIAL_TEST_DISKS=50 cargo test a_full_disk`.
     let disks = times(option_env!("ALLUVIAL_TEST_DISKS"), 5) as u64;
     let published = TinyShop::after_a_night();
-    let Some((shop, disk)) = on_a_small_disk(&published, 64 << 10) else { return };
+    let Some((shop, disk)) = on_a_small_disk(&published, 64 << 10) else {
+        eprintln!("skipped: no file system may be mounted here");
+        return;
+    };
     let before = disk.used();
     shop.night(D2);
     let (needed, expected) = (disk.used() - before, [D1, D2].map(|day| shop.bytes(day)));
@@ -322,7 +321,10 @@ fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
 #[test]
 fn a_full_spill_disk_is_a_clear_error_too() {
     let shop = TinyShop::after_a_night();
-    let Some(disk) = SmallDisk::mount(shop.folder.path().join("spill"), 8) else { return };
+    let Some(disk) = SmallDisk::mount(shop.folder.path().join("spill"), 8) else {
+        eprintln!("skipped: no file system may be mounted here");
+        return;
+    };
     let spill = disk.at.display().to_string();
     let ended = spawn(&shop, &["run", "nightly", "--as-of", D2], &[("TMPDIR", &spill)]).wait_with_output().unwrap();
     assert!(!ended.status.success());
