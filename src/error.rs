@@ -207,6 +207,26 @@ impl std::error::Error for Error {
     }
 }
 
+/// Whether an error goes back to a disk that has no room.
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if inner.downcast_ref::<std::io::Error>().is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded)) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+/// What is written elsewhere than into the lake, which says so itself, is what does not fit into memory.
+fn full(error: impl fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Resources, "engine.disk_full", format!("the disk for intermediate results is full: {error}"))
+        .with_hint("make room in the folder for temporary files (`TMPDIR`), then run it again")
+        .with_source(error)
+}
+
 impl From<datafusion::error::DataFusionError> for Error {
     /// Our own errors come back out of DataFusion unchanged; out of memory and full disks are told apart.
     fn from(error: datafusion::error::DataFusionError) -> Self {
@@ -214,17 +234,19 @@ impl From<datafusion::error::DataFusionError> for Error {
         match error {
             Df::External(inner) => match inner.downcast::<Error>() {
                 Ok(ours) => *ours,
+                Err(other) if is_full(other.as_ref()) => full(other),
                 Err(other) => Error::internal("engine.external", other.to_string()).with_source(other),
             },
             Df::Context(_, inner) | Df::Diagnostic(_, inner) => Error::from(*inner),
             Df::ObjectStore(inner) => Error::from(*inner),
-            Df::ParquetError(inner) => Error::input("engine.parquet", inner.to_string()).with_source(inner),
+            Df::ParquetError(inner) => Error::from(*inner),
             Df::ResourcesExhausted(message) => Error::new(Kind::Resources, "engine.memory", message)
                 .with_hint("raise `[engine] memory_limit`, or lower `threads`"),
             Df::SQL(inner, _) => Error::definition("engine.sql_syntax", inner.to_string()),
             Df::Plan(message) => Error::definition("engine.sql_plan", message),
             Df::SchemaError(inner, _) => Error::definition("engine.sql_name", inner.to_string()),
             Df::IoError(inner) => Error::from(inner),
+            other if is_full(&other) => full(other),
             other => Error::internal("engine.query", other.to_string()).with_source(other),
         }
     }
@@ -243,6 +265,7 @@ impl From<arrow::error::ArrowError> for Error {
                 Ok(ours) => *ours,
                 Err(other) => Error::internal("engine.arrow", other.to_string()).with_source(other),
             },
+            other if is_full(&other) => full(other),
             other => Error::internal("engine.arrow", other.to_string()).with_source(other),
         }
     }
@@ -250,6 +273,12 @@ impl From<arrow::error::ArrowError> for Error {
 
 impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
+        use parquet::errors::ParquetError::General;
+        // Some of what the system says while a file is closed comes as text: 28 is "no space left on device".
+        let told = matches!(&error, General(text) if text.contains("(os error 28)"));
+        if told || is_full(&error) {
+            return full(error);
+        }
         Error::input("engine.parquet", error.to_string()).with_source(error)
     }
 }
@@ -257,6 +286,11 @@ impl From<parquet::errors::ParquetError> for Error {
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         use object_store::Error as Store;
+        if is_full(&error) {
+            return Error::new(Kind::Resources, "lake.full", "the disk of the lake is full")
+                .with_hint("make room, then run the day again; what is published is untouched")
+                .with_source(error);
+        }
         let (kind, code) = match &error {
             Store::NotFound { .. } => (Kind::NotFound, "lake.not_found"),
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => (Kind::Storage, "lake.denied"),
@@ -279,11 +313,43 @@ impl From<deltalake_core::DeltaTableError> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
+        if is_full(&error) {
+            return full(error);
+        }
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Resources,
             _ => Kind::Storage,
         };
         Error::new(kind, "io", error.to_string()).with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::error::ArrowError;
+    use datafusion::error::DataFusionError;
+    use parquet::errors::ParquetError;
+
+    #[test]
+    fn a_full_disk_is_told_as_one_however_it_comes() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let written = || ParquetError::External(Box::new(full()));
+        for error in [
+            Error::from(full()),
+            Error::from(written()),
+            Error::from(ParquetError::General(format!("closing: {}", std::io::Error::from_raw_os_error(28)))),
+            Error::from(ArrowError::IoError("write".to_owned(), full())),
+            Error::from(DataFusionError::IoError(full())),
+            Error::from(DataFusionError::External(Box::new(full()))),
+            Error::from(DataFusionError::ParquetError(Box::new(written()))),
+            Error::from(DataFusionError::ArrowError(Box::new(ArrowError::ExternalError(Box::new(full()))), None)),
+        ] {
+            assert_eq!((error.kind(), error.code()), (Kind::Resources, "engine.disk_full"), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("TMPDIR")));
+        }
+        // What else a disk refuses is something else.
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert_eq!(Error::from(denied).kind(), Kind::Storage);
     }
 }

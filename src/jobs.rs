@@ -10,16 +10,22 @@ pub mod definition;
 pub mod due;
 /// The step `export`.
 pub mod export;
+/// Whether every job's newest day is as new as its schedule says.
+pub mod freshness;
 /// Which of several schedulers leads.
 pub mod lease;
 /// Seconds and peak memory of each step of a run.
 pub mod meter;
 /// What a scheduler runs, over a project.
 pub mod night;
+/// Heartbeats on a thread of their own.
+pub mod pulse;
 /// What a day waits for before it is begun.
 pub mod readiness;
 /// The record of a run.
 pub mod record;
+/// Segments of published days by other definitions.
+pub mod redefine;
 /// What a run did, for people and programs.
 pub mod report;
 /// Running a job for one day.

@@ -50,7 +50,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, is_full};
 
 /// The lake: an object-store prefix that holds landed data, snapshot tables and all state.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ struct Inner {
     url: Url,
     /// The root's path within its store.
     prefix: Path,
-    store: Arc<dyn ObjectStore>,
+    store: Arc<settled::SettledStore>,
     /// The same, for the replay of Delta logs.
     log_store: Arc<dyn ObjectStore>,
 }
@@ -141,11 +141,11 @@ impl Lake {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let store: Arc<dyn ObjectStore> = Arc::new(settled::SettledStore::new(store));
+        let store = Arc::new(settled::SettledStore::new(store));
         // The system keeps what was read of a disk.
-        let log_store = match url.scheme() {
-            "file" => Arc::clone(&store),
-            _ => Arc::new(remembered::RememberedStore::new(Arc::clone(&store))),
+        let log_store: Arc<dyn ObjectStore> = match url.scheme() {
+            "file" => Arc::clone(&store) as Arc<dyn ObjectStore>,
+            _ => Arc::new(remembered::RememberedStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>)),
         };
         Ok(Lake { inner: Arc::new(Inner { url, prefix, store, log_store }) })
     }
@@ -184,7 +184,12 @@ impl Lake {
 
     /// The store, rooted where the URL's host is: paths in it begin with the lake's own prefix, see [`Lake::path`].
     pub fn store(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.inner.store)
+        Arc::clone(&self.inner.store) as Arc<dyn ObjectStore>
+    }
+
+    /// How many answers its store has given since it was opened.
+    pub fn answers(&self) -> u64 {
+        self.inner.store.answers()
     }
 
     /// The store for replaying Delta logs: commits that were read are not asked for again.
@@ -364,20 +369,18 @@ fn resolve(folder: &FsPath) -> Result<PathBuf> {
 
 /// A store's refusal, by what the caller may do about it. A full disk is told from a store that may work later.
 pub(crate) fn failure(error: object_store::Error, place: &str) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        {
-            return Error::new(Kind::Resources, "lake.full", "the disk of the lake is full")
-                .in_file(place)
-                .with_hint("make room, then run the day again; what is published is untouched")
-                .with_source(error);
-        }
-        cause = inner.source();
+    if is_full(&error) {
+        return full(error, place);
     }
     let (kind, code) = class(&error);
     Error::new(kind, code, error.to_string()).in_file(place).with_source(error)
+}
+
+fn full(error: impl std::error::Error + Send + Sync + 'static, place: &str) -> Error {
+    Error::new(Kind::Resources, "lake.full", "the disk of the lake is full")
+        .in_file(place)
+        .with_hint("make room, then run the day again; what is published is untouched")
+        .with_source(error)
 }
 
 /// A store's refusal, classified.
@@ -392,12 +395,16 @@ fn class(error: &object_store::Error) -> (Kind, &'static str) {
     }
 }
 
-/// A refusal that travels inside another library's error: a store that may work later is told from a broken lake.
+/// A refusal that travels inside another library's error: a store that may work later is told from a broken lake, and from a
+/// full disk.
 pub(crate) fn wrapped(
     error: impl std::error::Error + Send + Sync + 'static,
     fallback: (Kind, &'static str),
     place: &str,
 ) -> Error {
+    if is_full(&error) {
+        return full(error, place);
+    }
     let mut found = fallback;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = cause {

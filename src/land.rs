@@ -268,6 +268,20 @@ pub async fn find_some(
 /// Several currencies without rates; more faulty rows than `max_reject_ratio` of a table (`land.too_many_rejects`, with
 /// the rules counted).
 pub async fn settle(engine: &Engine, session: &SessionContext, found: Found, options: &Options) -> Result<Landed> {
+    settle_some(engine, session, found, options, |_| true).await
+}
+
+/// [`settle`] of the tables that `wanted` asks for; those of orders and rates always. The session has no other.
+///
+/// # Errors
+/// Those of [`settle`].
+pub async fn settle_some(
+    engine: &Engine,
+    session: &SessionContext,
+    found: Found,
+    options: &Options,
+    wanted: impl Fn(Table) -> bool,
+) -> Result<Landed> {
     let Found { mut landed, mut shapes } = found;
     // Rates come first: an order in a currency without a rate is faulty.
     if let Some(shape) = shapes.get(&Table::Rates) {
@@ -285,12 +299,12 @@ pub async fn settle(engine: &Engine, session: &SessionContext, found: Found, opt
         Table::Identities,
         Table::Suppressions,
     ] {
-        if let Some(shape) = shapes.get(&table) {
+        if let Some(shape) = shapes.get(&table).filter(|_| table == Table::Orders || wanted(table)) {
             settle::settle(engine, session, shape, options, &mut landed).await?;
         }
     }
     settle::register_absent(session).await?;
-    if let Some(shape) = shapes.get(&Table::OrderItems) {
+    if let Some(shape) = shapes.get(&Table::OrderItems).filter(|_| wanted(Table::OrderItems)) {
         orphans::settle(session, shape, options, &mut landed).await?;
     }
     within_ratio(&landed, options)?;

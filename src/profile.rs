@@ -174,6 +174,41 @@ pub async fn build(engine: &Engine, session: &SessionContext, landed: &Landed, o
     Ok(profiled)
 }
 
+/// Which rows behind the profile are wanted beside customers and orders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Order lines.
+    pub lines: bool,
+    /// Events.
+    pub events: bool,
+}
+
+/// The rows behind a profile that is there already: the session gets `customers`, `who`, `orders` and `contacts` as
+/// [`build`] gives them, and `order_items` and `events_owned` where they are wanted.
+///
+/// # Errors
+/// Those of [`build`].
+pub async fn rows_behind(
+    engine: &Engine,
+    session: &SessionContext,
+    landed: &Landed,
+    options: &Options,
+    behind: Behind,
+) -> Result<Profiled> {
+    let steps = Steps { engine, session, params: params(landed, options) };
+    let mut profiled = Profiled { properties: properties(landed), ..Profiled::default() };
+    steps.identities(landed).await?;
+    steps.people(options, &mut profiled).await?;
+    if behind.lines {
+        steps.lines(options).await?;
+    }
+    if behind.events {
+        steps.owned_events(landed, options).await?;
+    }
+    steps.contacts(options, &profiled).await?;
+    Ok(profiled)
+}
+
 /// Who is who by the landed identities alone: the session gets the table `roots` (id, root).
 ///
 /// # Errors
@@ -413,11 +448,12 @@ impl Steps<'_> {
         let renewals = if options.ignore_renewals { "AND NOT coalesce(recurring, false)" } else { "" };
         let stats = self.plan_marked(&ORDER_STATS, "/*renewals*/", renewals).await?;
         self.keep("order_stats", stats, false).await?;
-        // Kept, because the statistics, the segments and the published table all read it; and a sort right above these joins
-        // would count the whole of the orders, which the join holds, as part of every batch.
-        self.keep("order_items", self.plan_with(&ORDER_ITEMS, "i", &options.kept.lines).await?, false).await?;
+        self.lines(options).await?;
         self.keep("item_stats", self.plan(&ITEM_STATS).await?, false).await?;
-        self.events(landed, options).await?;
+        self.owned_events(landed, options).await?;
+        self.keep("event_facts", self.plan(&EVENT_FACTS).await?, false).await?;
+        self.keep("cart_facts", self.plan(&CART_FACTS).await?, false).await?;
+        self.keep("event_stats", self.plan(&EVENT_STATS).await?, false).await?;
 
         let counts = self
             .counts(
@@ -440,8 +476,15 @@ impl Steps<'_> {
         Ok(())
     }
 
+    /// The order lines. They are kept, because the statistics, the segments and the published table all read them; and a sort
+    /// right above these joins would count the whole of the orders, which the join holds, as part of every batch.
+    async fn lines(&self, options: &Options) -> Result<()> {
+        self.keep("order_items", self.plan_with(&ORDER_ITEMS, "i", &options.kept.lines).await?, false).await?;
+        Ok(())
+    }
+
     /// The events by customer: whose they are is looked up once, for the facts and for whatever later steps read.
-    async fn events(&self, landed: &Landed, options: &Options) -> Result<()> {
+    async fn owned_events(&self, landed: &Landed, options: &Options) -> Result<()> {
         let owned = self.plan(&EVENTS_OWNED).await?;
         let known = |name: &str| owned.schema().has_column_with_unqualified_name(name);
         let wanted = options.kept.events.iter().flatten().filter(|name| known(name.as_str()));
@@ -462,9 +505,6 @@ impl Steps<'_> {
         } else {
             self.view("events_owned", owned)?;
         }
-        self.keep("event_facts", self.plan(&EVENT_FACTS).await?, false).await?;
-        self.keep("cart_facts", self.plan(&CART_FACTS).await?, false).await?;
-        self.keep("event_stats", self.plan(&EVENT_STATS).await?, false).await?;
         Ok(())
     }
 
@@ -488,6 +528,12 @@ impl Steps<'_> {
         let profile = self.plan_marked(&PROFILE, "/*properties*/", &list).await?;
         let profile = profile.sort(vec![datafusion::prelude::col("customer_id").sort(true, false)])?;
         self.keep_sorted("profile", profile).await?;
+        self.contacts(options, profiled).await?;
+        self.keep("buyers", self.plan(&BUYERS).await?, false).await?;
+        Ok(())
+    }
+
+    async fn contacts(&self, options: &Options, profiled: &Profiled) -> Result<()> {
         let mut contacts = "SELECT customer_no, customer_id, name, first_name, last_name, email, phone, address, postal_code, latitude, \
              longitude, email_consent, email_consent_at, email_consent_source, email_opt_in, email_subscribed_at, \
              email_valid, sms_consent, sms_consent_at, sms_subscribed_at, phone_valid, ads_consent"
@@ -497,9 +543,7 @@ impl Steps<'_> {
             contacts.push_str(&identifier(&property_column(name)));
         }
         contacts.push_str(" FROM customers");
-        self.view("contacts", plan_text(self.session, &contacts, &Params::new()).await?)?;
-        self.keep("buyers", self.plan(&BUYERS).await?, false).await?;
-        Ok(())
+        self.view("contacts", plan_text(self.session, &contacts, &Params::new()).await?)
     }
 }
 

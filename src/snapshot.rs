@@ -31,6 +31,8 @@ pub mod one_customer;
 mod people;
 /// What is published, as a read-only session.
 pub mod reading;
+/// The segments of a published day by other definitions.
+pub mod redefined;
 /// The faulty rows that no published day has told.
 mod rejects;
 /// The rows of the segment tables.

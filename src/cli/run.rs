@@ -18,13 +18,15 @@ use crate::jobs::webhook::Webhooks;
 
 /// What a backfill will cost.
 mod price;
+/// Backfills of definitions.
+mod segments;
 
 /// What `alluvial run` takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The job: the name of a file in jobs/
-    #[arg(value_name = "JOB")]
-    pub job: String,
+    #[arg(value_name = "JOB", required_unless_present = "only")]
+    pub job: Option<String>,
     /// The day to compute [default: yesterday]
     #[arg(long, value_name = "DATE", value_parser = super::arguments::date, conflicts_with_all = ["from", "to"])]
     pub as_of: Option<NaiveDate>,
@@ -37,9 +39,19 @@ pub struct Args {
     /// Compute a published day again though nothing has changed
     #[arg(long)]
     pub force: bool,
+    /// Compute new and edited segments of published days over their profile and lifecycle as published
+    #[arg(long, value_name = "WHAT")]
+    pub only: Option<Only>,
     /// Say what a backfill will cost, and run nothing
     #[arg(long)]
     pub plan: bool,
+}
+
+/// The part of a day that is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    /// The segments
+    Segments,
 }
 
 /// The days that were asked for, in order; yesterday in the shop's zone, if none were.
@@ -71,7 +83,12 @@ pub fn days(args: &Args, now: DateTime<Utc>, zone: Zone) -> Result<Vec<NaiveDate
 pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<Outcome> {
     call.run(output, async |settings, output| {
         let days = days(args, call.environment.clock()?.now(), settings.project.zone)?;
-        let job = Job::load(&settings, &args.job)?;
+        let job = args.job.as_deref().map(|name| Job::load(&settings, name)).transpose()?;
+        if args.only == Some(Only::Segments) {
+            let opened = Opened::new(settings, call.environment, !args.plan).await?;
+            return Box::pin(segments::execute(args, &opened, job.as_ref(), &days, output)).await;
+        }
+        let Some(job) = job else { return Err(Error::usage("run.no_job", "no job is named")) };
         if args.plan {
             let opened = Opened::new(settings, call.environment, false).await?;
             let price = Box::pin(price::of(&opened.project, &job, &days)).await?;
@@ -139,11 +156,12 @@ mod tests {
     fn asked(as_of: Option<&str>, range: Option<(&str, &str)>) -> Result<Vec<String>> {
         let date = |text: &str| parse_date(text).unwrap();
         let args = Args {
-            job: "nightly".to_owned(),
+            job: Some("nightly".to_owned()),
             as_of: as_of.map(date),
             from: range.map(|(from, _)| date(from)),
             to: range.map(|(_, to)| date(to)),
             force: false,
+            only: None,
             plan: false,
         };
         // Still the 20th in Copenhagen's winter until 23:00 UTC.

@@ -8,6 +8,7 @@ use super::output::Output;
 use super::progress::Progress;
 use crate::config::{Overrides, Settings};
 use crate::error::Result;
+use crate::jobs::lease::BEAT;
 use crate::jobs::meter::Watcher;
 use crate::jobs::night::Nights;
 use crate::jobs::report::RunStatus;
@@ -55,10 +56,11 @@ pub(super) async fn run_until(
 ) -> Result<()> {
     let clock = call.environment.clock()?;
     let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
+    let beating = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
     let zone = settings.project.zone;
     let nights = nights(settings, call, watcher)?;
     let time = SystemTime::new(clock);
-    let mut scheduler = Scheduler::new(&lake, &nights, &time, zone);
+    let mut scheduler = Scheduler::new(&lake, &nights, &time, zone).beating(beating, BEAT);
     {
         let looping = std::pin::pin!(looping(&mut scheduler, told));
         futures::future::select(looping, std::pin::pin!(stop)).await;
@@ -71,10 +73,11 @@ pub(super) async fn run_until(
 async fn once(settings: Settings, call: &Call<'_>, progress: &Progress, output: &mut Output<'_>) -> Result<Outcome> {
     let clock = call.environment.clock()?;
     let lake = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
+    let beating = Lake::open(settings.lake.url.as_str(), &call.environment.cloud(), &settings.root)?;
     let zone = settings.project.zone;
     let nights = nights(settings, call, progress)?;
     let time = SystemTime::new(clock);
-    let mut scheduler = Scheduler::new(&lake, &nights, &time, zone);
+    let mut scheduler = Scheduler::new(&lake, &nights, &time, zone).beating(beating, BEAT);
     let outcome = {
         let looping = std::pin::pin!(until_nothing_is_due(&mut scheduler, output));
         match futures::future::select(looping, std::pin::pin!(stopped())).await {

@@ -9,6 +9,7 @@ use super::alert::{self, Alert};
 use super::definition::Job;
 use super::lease::{self, BEAT, LEASE};
 use super::meter::Watcher;
+use super::pulse::Pulse;
 use super::report::RunStatus;
 use super::run::{Ended, Request, ended, run_id};
 use super::state::{Claim, End, JobState, Mark, nonce};
@@ -64,7 +65,9 @@ impl ByHand<'_> {
             }
         };
         let (claim, was_closed) = claim;
-        let beats = tokio::spawn(beat(lake.clone(), job.name.clone(), as_of, claim.clone()));
+        let beating =
+            Lake::open(self.project.settings.lake.url.as_str(), &self.project.cloud, &self.project.settings.root)?;
+        let pulse = Pulse::start(beating, claim.beats(&job.name, as_of), BEAT)?;
         let request = Request { as_of, force: self.force, run_id, partial: None };
         let running = Box::pin(ended(self.project, job, &request, self.clock, self.watcher));
         let ended = match job.timeout {
@@ -74,7 +77,7 @@ impl ByHand<'_> {
                 Err(_) => self.too_slow(&request, timeout),
             },
         };
-        beats.abort();
+        drop(pulse);
         let transient = ended.error.as_ref().is_some_and(|error| error.kind() == Kind::Transient);
         let again = transient && claim.failures < job.retries;
         let status = ended.report.status;
@@ -173,16 +176,6 @@ async fn is_running(lake: &Lake, jobs: &[String], epoch: u64) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Says that a run goes on, for as long as it does.
-async fn beat(lake: Lake, job: String, as_of: NaiveDate, claim: Claim) {
-    loop {
-        tokio::time::sleep(BEAT).await;
-        if let Err(error) = claim.beat(&lake, &job, as_of).await {
-            tracing::debug!(code = error.code(), "a heartbeat could not be written");
-        }
-    }
 }
 
 #[cfg(test)]

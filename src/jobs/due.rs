@@ -114,6 +114,19 @@ pub fn next_tick(known: &Known, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     since.schedule.as_ref()?.next_after(now.max(since.at - TimeDelta::microseconds(1)), since.zone)
 }
 
+/// The newest tick up to an instant, this one included, of the schedule as it is now; none before the schedule counts.
+pub fn last_tick(known: &Known, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let since = known.schedules.last()?;
+    let schedule = since.schedule.as_ref()?;
+    // A gap that takes in midnight moves the ticks of a date to the next.
+    let begins = since.zone.local_date(since.at).pred_opt()?;
+    let dates = std::iter::successors(Some(since.zone.local_date(until)), NaiveDate::pred_opt);
+    dates.take_while(|date| *date >= begins).filter(|date| schedule.is_on(*date)).find_map(|date| {
+        let ticks = schedule.ticks_on(date, since.zone).into_iter();
+        ticks.filter(|tick| *tick <= until && *tick >= since.at).max()
+    })
+}
+
 /// The first tick that owes a day: known, or to be found on a date if the day is to be run.
 #[derive(Debug, Clone, Copy)]
 enum Tick<'a> {

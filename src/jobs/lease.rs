@@ -73,6 +73,11 @@ impl Lease {
         self.held
     }
 
+    /// The object that is this leader's heartbeat; none while another leads.
+    pub fn beat_object(&self) -> Option<String> {
+        self.held.map(|held| name(held, "beat"))
+    }
+
     /// Looks who leads: changes the heartbeat of a leader, stands down where there is a newer epoch, takes over where
     /// the leader is gone.
     ///

@@ -59,7 +59,7 @@ impl Nights<'_> {
         let request =
             Request { as_of: asked.as_of, force: false, run_id: asked.run_id.clone(), partial: asked.partial.clone() };
         let running = std::pin::pin!(ended(&project, job, &request, self.clock, self.watcher));
-        let ended = match futures::future::select(running, std::pin::pin!(stands_still())).await {
+        let ended = match futures::future::select(running, std::pin::pin!(stands_still(&project))).await {
             futures::future::Either::Left((ended, _)) => ended,
             futures::future::Either::Right(((), _)) => {
                 let error = Error::new(
@@ -227,20 +227,38 @@ pub async fn note(project: &Project, job: &str, noted: &Noted<'_>) -> Result<()>
     Box::pin(record.keep(&project.lake)).await
 }
 
-/// Ends once this process has used next to no processor time for long: a query that hangs uses none.
-async fn stands_still() {
-    let mut since = (used(), Duration::ZERO);
+/// Ends once a run has got nowhere for long: a query that hangs uses no processor time and asks no store for anything.
+async fn stands_still(project: &Project) {
+    let mut watch = Watch::default();
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = used();
-        match (since.0, now) {
-            // What the heartbeat and this look themselves use is far below a second in ten minutes.
-            (Some(before), Some(now)) if now.saturating_sub(before) < Duration::from_secs(2) => since.1 += LOOK,
-            _ => since = (now, Duration::ZERO),
-        }
-        if since.1 >= STILL {
+        if watch.stood_still(used(), project.answers()) >= STILL {
             return;
         }
+    }
+}
+
+/// What was seen of a run.
+#[derive(Debug, Default)]
+struct Watch {
+    used: Option<Duration>,
+    answers: u64,
+    still: Duration,
+}
+
+impl Watch {
+    /// For how long it has stood still, by a look every [`LOOK`]. A store that answers slowly is one that answers.
+    fn stood_still(&mut self, used: Option<Duration>, answers: u64) -> Duration {
+        match (self.used, used) {
+            // What the heartbeat and this look themselves use is far below a second in ten minutes.
+            (Some(before), Some(now))
+                if answers == self.answers && now.saturating_sub(before) < Duration::from_secs(2) =>
+            {
+                self.still += LOOK;
+            }
+            _ => *self = Self { used, answers, still: Duration::ZERO },
+        }
+        self.still
     }
 }
 
@@ -257,6 +275,24 @@ fn used() -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_slow_store_does_not_stand_still() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let looks = 2 * STILL.as_secs() / LOOK.as_secs();
+        let mut watch = Watch::default();
+        // No processor time to speak of: two answers a minute are enough, for however long.
+        let slow: Vec<Duration> = (0..looks).map(|look| watch.stood_still(seconds(9), look / 2)).collect();
+        assert!(slow.iter().all(|still| *still < 2 * LOOK), "{slow:?}");
+        // Nothing but computing.
+        let busy: Vec<Duration> = (0..looks).map(|look| watch.stood_still(seconds(9 + 3 * look), 0)).collect();
+        assert!(busy.iter().all(|still| *still < 2 * LOOK), "{busy:?}");
+        // Neither.
+        let looked = 1 + (0..looks).position(|_| watch.stood_still(seconds(99), 0) >= STILL).unwrap() as u64;
+        assert_eq!(looked, STILL.as_secs() / LOOK.as_secs());
+        // Where processor time cannot be told, nothing is given up.
+        assert!((0..looks).all(|_| watch.stood_still(None, 0) < STILL));
+    }
 
     #[test]
     fn processor_time_grows_with_work() {

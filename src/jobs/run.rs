@@ -64,24 +64,22 @@ pub async fn run(
 pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock, watcher: &dyn Watcher) -> Ended {
     let started = clock.now();
     let run = Run { id: request.run_id.clone(), as_of: request.as_of, at: started, force: request.force };
-    let mut metered = Metered { meter: StepMeter::new(watcher), running: None, rows: None, attempt: None };
+    let mut metered = Metered::new(watcher);
     let (done, mut error) = Box::pin(steps(project, job, &run, &mut metered)).await;
-    metered.close();
-    let attempt = metered.attempt;
-    let steps = metered.meter.into_steps();
+    let (attempt, steps) = metered.end();
     let mut reasons = Vec::new();
     let mut unusual = Vec::new();
     let mut report = match &done.day {
         Some(Published::Now(summary)) => {
             unusual.clone_from(&summary.unusual);
-            report(job, &run, RunStatus::Succeeded, Some(summary), steps)
+            report(&job.name, &run, RunStatus::Succeeded, Some(summary), steps)
         }
         Some(Published::Held(summary, why)) => {
             reasons.clone_from(why);
-            report(job, &run, RunStatus::Held, Some(summary), steps)
+            report(&job.name, &run, RunStatus::Held, Some(summary), steps)
         }
         Some(Published::Unchanged(day)) => {
-            let mut report = report(job, &run, RunStatus::Unchanged, None, steps);
+            let mut report = report(&job.name, &run, RunStatus::Unchanged, None, steps);
             if !done.worked {
                 report.run_id.clone_from(&day.run_id);
             }
@@ -90,7 +88,7 @@ pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock
             report.customers = day.row_counts.get("customer_profile").copied().unwrap_or(0);
             report
         }
-        None => report(job, &run, RunStatus::Succeeded, None, steps),
+        None => report(&job.name, &run, RunStatus::Succeeded, None, steps),
     };
     tell_of_fit(&mut report, done.fitted.as_ref());
     report.exports = done.exports;
@@ -108,17 +106,27 @@ pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock
     // A day that is left as it is leaves no record, unless something else was done; a held one is not settled yet.
     let quiet = report.status == RunStatus::Unchanged && !done.worked;
     if !quiet {
-        let record =
-            Record { report: &report, attempt, started, finished: clock.now(), error: error.as_ref(), note: None };
-        if let Err(unkept) = Box::pin(record.keep_all(project)).await {
-            match &error {
-                None => error = Some(unkept),
-                // A lake that refuses the record has most likely refused the run: that is the failure to tell.
-                Some(_) => tracing::warn!(code = unkept.code(), "the failed run could not be recorded"),
-            }
-        }
+        let unkept = keep(project, &report, attempt, (started, clock.now()), error.as_ref()).await;
+        error = error.or(unkept);
     }
     Ended { report, error, reasons, unusual }
+}
+
+/// Records a run; why that failed, if it did.
+pub(super) async fn keep(
+    project: &Project,
+    report: &RunReport,
+    attempt: Option<i64>,
+    (started, finished): (DateTime<Utc>, DateTime<Utc>),
+    error: Option<&Error>,
+) -> Option<Error> {
+    let record = Record { report, attempt, started, finished, error, note: None };
+    let unkept = Box::pin(record.keep_all(project)).await.err()?;
+    if error.is_some() {
+        // A lake that refuses the record has most likely refused the run: that is the failure to tell.
+        tracing::warn!(code = unkept.code(), "the failed run could not be recorded");
+    }
+    Some(unkept)
 }
 
 /// Fits a lifecycle model as of a day and keeps it, without a job and without a record of a run.
@@ -128,7 +136,7 @@ pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock
 pub async fn fit_now(project: &Project, as_of: NaiveDate, clock: Clock, watcher: &dyn Watcher) -> Result<Fitted> {
     let at = clock.now();
     let run = Run { id: run_id(at), as_of, at, force: false };
-    let mut metered = Metered { meter: StepMeter::new(watcher), running: None, rows: None, attempt: None };
+    let mut metered = Metered::new(watcher);
     let fitted = Box::pin(model::fit_day(project, &run, &mut metered)).await;
     metered.close();
     fitted
@@ -253,14 +261,24 @@ fn tell_of_fit(report: &mut RunReport, fitted: Option<&Fitted>) {
 }
 
 /// Passes the steps of a day on to the meter.
-struct Metered<'a> {
+pub(super) struct Metered<'a> {
     meter: StepMeter<'a>,
     running: Option<Running>,
     rows: Option<u64>,
     attempt: Option<i64>,
 }
 
-impl Metered<'_> {
+impl<'a> Metered<'a> {
+    pub(super) fn new(watcher: &'a dyn Watcher) -> Self {
+        Self { meter: StepMeter::new(watcher), running: None, rows: None, attempt: None }
+    }
+
+    /// Which attempt at the day it was, and the steps.
+    pub(super) fn end(mut self) -> (Option<i64>, Vec<StepReport>) {
+        self.close();
+        (self.attempt, self.meter.into_steps())
+    }
+
     fn close(&mut self) {
         if let Some(running) = self.running.take() {
             self.meter.finish(running, self.rows.take());
@@ -283,8 +301,14 @@ impl Steps for Metered<'_> {
     }
 }
 
-fn report(job: &Job, run: &Run, status: RunStatus, summary: Option<&Summary>, steps: Vec<StepReport>) -> RunReport {
-    let mut report = RunReport::nothing(&job.name, run.as_of, &run.id, status);
+pub(super) fn report(
+    job: &str,
+    run: &Run,
+    status: RunStatus,
+    summary: Option<&Summary>,
+    steps: Vec<StepReport>,
+) -> RunReport {
+    let mut report = RunReport::nothing(job, run.as_of, &run.id, status);
     report.steps = steps;
     let Some(summary) = summary else { return report };
     report.previous_as_of = summary.previous;

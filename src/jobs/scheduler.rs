@@ -15,6 +15,7 @@ use super::alert::{self, Alert, Event};
 use super::definition::Job;
 use super::due::{self, Due, Owed, Reach};
 use super::lease::{BEAT, LEASE, Lease, Standing};
+use super::pulse::Pulse;
 use super::report::RunStatus;
 use super::state::{self, Claim, End, JobState, Mark, nonce};
 use super::time::{Time, backoff};
@@ -118,6 +119,8 @@ pub struct Scheduler<'a> {
     watched: BTreeMap<(String, NaiveDate, u32), Seen>,
     /// Days to restate before a due one, by job and due day.
     restating: BTreeMap<(String, NaiveDate), Vec<NaiveDate>>,
+    /// Through what its heartbeat goes on while a day is worked on, and how often.
+    beating: Option<(Lake, Duration)>,
 }
 
 /// A heartbeat, and since when it has been the same.
@@ -143,7 +146,22 @@ impl<'a> Scheduler<'a> {
             plan: None,
             watched: BTreeMap::new(),
             restating: BTreeMap::new(),
+            beating: None,
         }
+    }
+
+    /// Beats on a thread of its own while a day is worked on, through `lake`, the same one opened once more: a run that
+    /// keeps every thread busy does not lose its lease.
+    #[must_use]
+    pub fn beating(mut self, lake: Lake, every: Duration) -> Self {
+        self.beating = Some((lake, every));
+        self
+    }
+
+    fn pulse(&self) -> Option<Pulse> {
+        let ((lake, every), object) = (self.beating.as_ref()?, self.lease.beat_object()?);
+        let pulse = Pulse::start(lake.clone(), object, *every);
+        pulse.inspect_err(|error| tracing::warn!(code = error.code(), "{error}")).ok()
     }
 
     /// Stands down, so that another can lead at once.
@@ -199,6 +217,8 @@ impl<'a> Scheduler<'a> {
             candidates.push(Candidate { job: job.clone(), state, due, partial: None });
         }
         candidates.sort_by(|a, b| (a.due.tick, &a.job.name).cmp(&(b.due.tick, &b.job.name)));
+        // What has to be looked at before a day is begun may be long work, too.
+        let _pulse = if candidates.is_empty() { None } else { self.pulse() };
         for mut candidate in candidates {
             if self.wait_for_input(&mut candidate, now).await? {
                 self.plan = None;

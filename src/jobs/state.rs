@@ -306,7 +306,8 @@ impl Claim {
         Ok(lake.find(&self.beats(job, as_of)).await?.map(|bytes| bytes.to_vec()))
     }
 
-    fn beats(&self, job: &str, as_of: NaiveDate) -> String {
+    /// The object of its heartbeat.
+    pub(super) fn beats(&self, job: &str, as_of: NaiveDate) -> String {
         path(job, as_of, self.attempt, "beat")
     }
 

@@ -7,26 +7,48 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
-/// A store around another, whose creates and uploads tell what became of them.
+/// A store around another, whose creates and uploads tell what became of them, and which counts what it has done.
 #[derive(Debug, Clone)]
 pub struct SettledStore {
     inner: Arc<dyn ObjectStore>,
+    done: Arc<AtomicU64>,
 }
 
 impl SettledStore {
     /// Settles the writes of `inner`.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner }
+        Self { inner, done: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// How many answers it has had, pieces of what is read included: while it grows, a slow store is not a dead one.
+    pub fn answers(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    fn answered<T>(&self, answer: T) -> T {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        answer
+    }
+
+    fn counted<T: Send + 'static>(&self, stream: BoxStream<'static, T>) -> BoxStream<'static, T> {
+        let done = Arc::clone(&self.done);
+        stream
+            .inspect(move |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+            .boxed()
     }
 
     async fn settle(&self, location: &Path, payload: &PutPayload, error: Error) -> Result<PutResult> {
@@ -77,9 +99,9 @@ impl std::fmt::Display for SettledStore {
 impl ObjectStore for SettledStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         if !matches!(options.mode, PutMode::Create) {
-            return self.inner.put_opts(location, payload, options).await;
+            return self.answered(self.inner.put_opts(location, payload, options).await);
         }
-        match self.inner.put_opts(location, payload.clone(), options).await {
+        match self.answered(self.inner.put_opts(location, payload.clone(), options).await) {
             Ok(result) => Ok(result),
             Err(error) => self.settle(location, &payload, error).await,
         }
@@ -91,39 +113,44 @@ impl ObjectStore for SettledStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let upload = self.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(SettledUpload { upload, inner: Arc::clone(&self.inner), location: location.clone(), size: 0 }))
+        Ok(Box::new(SettledUpload { upload, store: self.clone(), location: location.clone(), size: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        let mut found = self.answered(self.inner.get_opts(location, options).await)?;
+        found.payload = match found.payload {
+            GetResultPayload::Stream(stream) => GetResultPayload::Stream(self.counted(stream)),
+            other => other,
+        };
+        Ok(found)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.inner.get_ranges(location, ranges).await
+        self.answered(self.inner.get_ranges(location, ranges).await)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        self.counted(self.inner.delete_stream(locations))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        self.counted(self.inner.list(prefix))
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        self.counted(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        self.answered(self.inner.list_with_delimiter(prefix).await)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+        self.answered(self.inner.copy_opts(from, to, options).await)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await
+        self.answered(self.inner.rename_opts(from, to, options).await)
     }
 }
 
@@ -132,7 +159,7 @@ impl ObjectStore for SettledStore {
 #[derive(Debug)]
 struct SettledUpload {
     upload: Box<dyn MultipartUpload>,
-    inner: Arc<dyn ObjectStore>,
+    store: SettledStore,
     location: Path,
     size: u64,
 }
@@ -141,13 +168,14 @@ struct SettledUpload {
 impl MultipartUpload for SettledUpload {
     fn put_part(&mut self, payload: PutPayload) -> UploadPart {
         self.size += payload.content_length() as u64;
-        self.upload.put_part(payload)
+        let (part, store) = (self.upload.put_part(payload), self.store.clone());
+        Box::pin(async move { store.answered(part.await) })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        match self.upload.complete().await {
+        match self.store.answered(self.upload.complete().await) {
             Ok(result) => Ok(result),
-            Err(error) => match self.inner.head(&self.location).await {
+            Err(error) => match self.store.inner.head(&self.location).await {
                 Ok(meta) if meta.size == self.size => Ok(PutResult { e_tag: meta.e_tag, version: meta.version }),
                 _ => Err(error),
             },
@@ -185,6 +213,37 @@ mod tests {
         let store = settled(Fault::LostRequest);
         let outcome = store.put_opts(&Path::from("a"), "nonce 1".into(), PutMode::Create.into()).await;
         assert!(matches!(outcome, Err(Error::Generic { .. })), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn answers_are_counted() {
+        let store = settled(Fault::None);
+        let path = Path::from("a");
+        let mut before = store.answers();
+        let mut grown = |what: &str| {
+            let now = store.answers();
+            assert!(now > before, "{what}");
+            before = now;
+        };
+        store.put_opts(&path, "1".into(), PutMode::Create.into()).await.unwrap();
+        grown("a create");
+        store.put(&path, "2".into()).await.unwrap();
+        grown("an overwrite");
+        let mut read = store.get(&path).await.unwrap().into_stream();
+        grown("a read");
+        assert!(read.next().await.unwrap().is_ok());
+        grown("a piece of what is read");
+        store.get_range(&path, 0..1).await.unwrap();
+        grown("a range");
+        assert_eq!(store.list(None).count().await, 1);
+        grown("a listing");
+        let mut upload = store.put_multipart(&Path::from("b")).await.unwrap();
+        upload.put_part("one".into()).await.unwrap();
+        grown("a part");
+        upload.complete().await.unwrap();
+        grown("an upload");
+        store.delete(&path).await.unwrap();
+        grown("a removal");
     }
 
     #[tokio::test]

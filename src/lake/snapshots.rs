@@ -62,6 +62,8 @@ pub struct Snapshots {
     days: Vec<PublishedDay>,
     /// The objects of people who were forgotten that a run knows of; none: nothing is computed from landed data.
     forgotten: Option<BTreeSet<String>>,
+    /// The manifest that the published day must have, if what is published keeps some of its tables.
+    basis: Option<String>,
 }
 
 fn published_table() -> Result<Published> {
@@ -91,7 +93,7 @@ impl Snapshots {
         days.reverse();
         days.dedup_by_key(|day| day.as_of);
         days.reverse();
-        Ok(Snapshots { lake: lake.clone(), table, days, forgotten: None })
+        Ok(Snapshots { lake: lake.clone(), table, days, forgotten: None, basis: None })
     }
 
     /// Publishes only as long as nobody else was forgotten than these objects tell: whoever was forgotten while a day was
@@ -99,6 +101,14 @@ impl Snapshots {
     #[must_use]
     pub fn without(mut self, forgotten: &BTreeSet<String>) -> Self {
         self.forgotten = Some(forgotten.clone());
+        self
+    }
+
+    /// Publishes only as long as this day stands as it was read: some of its tables go on in what is published in its
+    /// place.
+    #[must_use]
+    pub fn over(mut self, day: &PublishedDay) -> Self {
+        self.basis = Some(day.manifest.clone());
         self
     }
 
@@ -145,8 +155,8 @@ impl Snapshots {
     /// has published already stays as it is.
     ///
     /// # Errors
-    /// `lake.previous_changed` where the day before is another one, or was published again; the errors of
-    /// [`Table::commit`] and of writing.
+    /// `lake.previous_changed` where the day before is another one, or was published again; `lake.day_changed` where the
+    /// day is no longer the one of [`Snapshots::over`]; the errors of [`Table::commit`] and of writing.
     pub async fn publish(
         &self,
         day: &PublishedDay,
@@ -159,6 +169,15 @@ impl Snapshots {
             let standing = snapshots.day(day.as_of).filter(|standing| standing.run_id == day.run_id);
             if let (Some(_), Some(version)) = (standing, snapshots.version()) {
                 return Ok(Outcome::Committed { version });
+            }
+            let stands = snapshots.day(day.as_of).map(|standing| standing.manifest.as_str());
+            if self.basis.is_some() && self.basis.as_deref() != stands {
+                return Err(Error::new(
+                    Kind::Superseded,
+                    "lake.day_changed",
+                    format!("{} was published by another run while its segments were computed", day.as_of),
+                )
+                .with_hint("nothing is lost: run it again, and it begins from the day as it is now"));
             }
             let before = snapshots.latest_before(day.as_of).map(|day| (day.as_of, day.run_id.as_str()));
             if before != previous.map(|day| (day.as_of, day.run_id.as_str())) {

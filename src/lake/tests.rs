@@ -147,3 +147,16 @@ async fn a_configured_key_is_never_stored_and_must_stay() {
         assert!(!error.to_string().contains(bad));
     }
 }
+
+#[test]
+fn a_full_disk_is_told_as_one_inside_another_librarys_error() {
+    let full = || object_store::Error::Generic {
+        store: "local folder",
+        source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+    };
+    let of_delta = deltalake_core::DeltaTableError::ObjectStore { source: full() };
+    for error in [failure(full(), "tables/a"), wrapped(of_delta, (Kind::Transient, "lake.commit"), "tables/a")] {
+        assert_eq!((error.kind(), error.code()), (Kind::Resources, "lake.full"), "{error}");
+        assert_eq!(error.place().file.as_deref(), Some("tables/a"));
+    }
+}

@@ -1,4 +1,4 @@
-//! What is answered over HTTP: `/healthz` and `/metrics`, the API under `/api/v1`, and links.
+//! What is answered over HTTP: `/healthz`, `/healthz/freshness` and `/metrics`, the API under `/api/v1`, and links.
 
 /// What is asked of an audience.
 mod audience;
@@ -8,6 +8,8 @@ mod caller;
 mod download;
 /// The ledger.
 mod exports;
+/// Whether the jobs' days are as new as they should be.
+mod freshness;
 /// What a link opens.
 pub(super) mod link;
 /// Failures.
@@ -45,6 +47,7 @@ struct Http {
     core: Arc<Core>,
     callers: Callers,
     downloads: Downloads,
+    freshness: freshness::Looks,
 }
 
 type Shared = State<Arc<Http>>;
@@ -53,9 +56,10 @@ type From = ConnectInfo<Peer>;
 /// Everything that is answered over plain HTTP. What else the server is to answer there is merged into it.
 pub(super) fn routes(core: Arc<Core>) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
     let downloads = Downloads::new(&core);
-    let http = Arc::new(Http { core, callers: Callers::new(), downloads });
+    let http = Arc::new(Http { core, callers: Callers::new(), downloads, freshness: freshness::Looks::default() });
     Router::new()
         .route("/healthz", get(health))
+        .route("/healthz/freshness", get(freshness))
         .route("/metrics", get(metrics))
         .route("/api/v1/openapi.json", get(openapi).fallback(wrong_method))
         .route("/api/v1/segments", get(list_segments).fallback(wrong_method))
@@ -203,6 +207,13 @@ async fn health(State(http): Shared) -> impl IntoResponse {
     }
 }
 
+/// 200 while no job's newest day is too old; else 503 with those whose is.
+async fn freshness(State(http): Shared) -> impl IntoResponse {
+    let (status, body) = http.freshness.answer(&http.core).await;
+    let json = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, json, format!("{body}\n"))
+}
+
 async fn metrics(State(http): Shared) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], http.core.metrics_text().await)
 }
@@ -244,6 +255,7 @@ mod tests {
             "/api/v1/segments/{id}",
             "/api/v1/segments/{id}/audience",
             "/healthz",
+            "/healthz/freshness",
             "/metrics",
         ];
         assert_eq!(paths, BTreeSet::from(answered));

@@ -1,5 +1,7 @@
 //! The segments of a day beside those of the latest published day before it.
 
+use std::sync::Arc;
+
 use chrono::NaiveDate;
 use datafusion::prelude::SessionContext;
 use roaring::RoaringBitmap;
@@ -11,6 +13,7 @@ use super::people::People;
 use super::rows::{self, Size};
 use super::segments::{Computed, ComputedSegment, Described, Prepared};
 use super::setup::Project;
+use super::writing::Writing;
 use crate::calendar::add_days;
 use crate::error::Result;
 use crate::lake::manifest::Manifest;
@@ -22,6 +25,26 @@ pub(super) struct Compared {
     pub(super) changes: Vec<Change>,
     /// Each with the day that it is compared with; none on a segment's first day.
     pub(super) sizes: Vec<(Size, Option<NaiveDate>)>,
+}
+
+impl Compared {
+    /// Writes the segment tables of the day.
+    pub(super) async fn write(
+        &self,
+        writing: &mut Writing<'_>,
+        computed: &Computed,
+        people: &Arc<People>,
+        previous: Option<NaiveDate>,
+    ) -> Result<u64> {
+        let mut written = writing.write("segments", rows::definitions(&self.definitions)?).await?;
+        let sets: Vec<_> = computed.segments.iter().map(|segment| (segment.id.as_str(), &segment.members)).collect();
+        written += writing.write("segment_overlap", rows::overlaps(&sets)?).await?;
+        let members = computed.segments.iter().map(|segment| (segment.id.clone(), segment.members.clone())).collect();
+        written += writing.write("segment_members", rows::members(members, Arc::clone(people))).await?;
+        written += writing.write("segment_changes", rows::changes(&self.changes, previous)?).await?;
+        written += writing.write("segment_sizes", rows::sizes(&self.sizes)?).await?;
+        Ok(written)
+    }
 }
 
 /// A day's segments, and what they are compared with.

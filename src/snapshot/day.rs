@@ -80,8 +80,6 @@ pub struct Summary {
     pub as_known: Option<bool>,
     /// Later published days that are stale now.
     pub stale: Vec<NaiveDate>,
-    /// Days of history before the as-of date.
-    pub history_days: i64,
     /// With which model the stages were scored, and the day whose buyers it was fitted to; none for the benchmark.
     pub model: (String, Option<NaiveDate>),
     /// What a person should know.
@@ -213,14 +211,8 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
     if let Some(model) = chosen.fresh {
         writing.write("lifecycle_models", rows::stream(model.schema(), std::iter::once(Ok(model)))).await?;
     }
-    written += writing.write("segments", rows::definitions(&compared.definitions)?).await?;
-    let sets: Vec<_> = computed.segments.iter().map(|segment| (segment.id.as_str(), &segment.members)).collect();
-    written += writing.write("segment_overlap", rows::overlaps(&sets)?).await?;
-    let members = computed.segments.iter().map(|segment| (segment.id.clone(), segment.members.clone())).collect();
-    written += writing.write("segment_members", rows::members(members, Arc::clone(&people))).await?;
     let previous = before.as_ref().map(|(day, _)| day.as_of);
-    written += writing.write("segment_changes", rows::changes(&compared.changes, previous)?).await?;
-    written += writing.write("segment_sizes", rows::sizes(&compared.sizes)?).await?;
+    written += compared.write(&mut writing, &computed, &people, previous).await?;
     let mut manifest = Manifest::new(run.as_of, &run.id, project.settings.project.zone.name());
     manifest.previous = before.as_ref().map(|(day, _)| Previous {
         as_of: day.as_of,
@@ -290,7 +282,6 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
         previous,
         as_known,
         stale: Vec::new(),
-        history_days,
         model: (chosen.classifier.name, chosen.fitted_on),
         warnings,
         unusual: verdict.unusual.into_iter().chain(moved.iter().map(|(_, told)| told.clone())).collect(),
@@ -351,7 +342,7 @@ fn exempt(snapshots: &Snapshots, as_of: NaiveDate, manifest: &Manifest, before: 
 }
 
 /// Whether a segment's definition is another one than on the day before.
-fn edited(before: Option<&Manifest>, manifest: &Manifest, id: &str) -> bool {
+pub(super) fn edited(before: Option<&Manifest>, manifest: &Manifest, id: &str) -> bool {
     let name = format!("segment/{id}");
     before.is_none_or(|before| before.definitions.get(&name) != manifest.definitions.get(&name))
 }
@@ -420,7 +411,7 @@ async fn same_model(
 
 /// Replaces the session's `profile` by itself with the columns of the lifecycle. It is a view: to join a few columns again
 /// for every reader costs less than to write all of them down once more.
-async fn full_profile(session: &SessionContext) -> Result<()> {
+pub(super) async fn full_profile(session: &SessionContext) -> Result<()> {
     let Some(facts) = session.deregister_table("profile")? else {
         return Err(Error::internal("snapshot.profile", "the profile was not built"));
     };
@@ -493,7 +484,7 @@ async fn lacking(session: &SessionContext, column: &str) -> Result<Option<u64>> 
 }
 
 /// The hash of every definition that the day depends on, by its name.
-fn definitions_of(project: &Project, prepared: &super::segments::Prepared) -> BTreeMap<String, String> {
+pub(super) fn definitions_of(project: &Project, prepared: &super::segments::Prepared) -> BTreeMap<String, String> {
     let digest = |text: &str| hex::encode(Sha256::digest(text.as_bytes()));
     let mut all: BTreeMap<String, String> =
         prepared.hashes().map(|(id, hash)| (format!("segment/{id}"), hash.to_owned())).collect();
@@ -509,7 +500,7 @@ fn definitions_of(project: &Project, prepared: &super::segments::Prepared) -> BT
     all
 }
 
-fn hash_of(definitions: &BTreeMap<String, String>) -> String {
+pub(super) fn hash_of(definitions: &BTreeMap<String, String>) -> String {
     let mut hasher = Sha256::new();
     for (name, hash) in definitions {
         hasher.update(name.as_bytes());
@@ -530,7 +521,7 @@ fn as_known(profiled: &Profiled, landed: &Landed, as_of: NaiveDate) -> Option<bo
     if profiled.versions.unknown > 0 && !newest { None } else { Some(true) }
 }
 
-async fn stages(session: &SessionContext) -> Result<Vec<(String, u64)>> {
+pub(super) async fn stages(session: &SessionContext) -> Result<Vec<(String, u64)>> {
     let sql = "SELECT stage, count(*) AS customers FROM lifecycle_today GROUP BY stage";
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     let batches: Vec<RecordBatch> = plan_text(session, sql, &Params::new()).await?.collect().await?;

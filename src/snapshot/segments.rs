@@ -18,7 +18,7 @@ use crate::land::Landed;
 use crate::lifecycle;
 use crate::profile::catalogue::{self, Catalogue, FieldKind, Property};
 use crate::profile::computed::{self, Computed as ComputedAttributes};
-use crate::profile::{KeptRows, MADE_OF_ROWS, STATEMENTS, property_column};
+use crate::profile::{Behind, KeptRows, MADE_OF_ROWS, STATEMENTS, property_column};
 use crate::schema::landed::Table;
 use crate::segments::compile::{Family, Scope, Shared, Tables, standalone_sql};
 use crate::segments::definition::{Definitions, Fault, Segments};
@@ -217,6 +217,12 @@ impl Prepared {
             orders: of(Table::Orders),
             lines: of(Table::OrderItems),
         }
+    }
+
+    /// Which rows behind the profile the segments ask about.
+    pub(super) fn behind(&self) -> Behind {
+        let has = |family: Family| self.shared.passes.iter().any(|pass| pass.family == family);
+        Behind { lines: has(Family::Lines), events: has(Family::Events) || has(Family::Abandoned) }
     }
 
     /// Each segment's definition hash, by id.

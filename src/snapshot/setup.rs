@@ -57,6 +57,8 @@ pub struct Project {
     pub forgotten: Arc<Forgotten>,
     /// What other stores than the lake's are opened with.
     pub cloud: Cloud,
+    /// Where landed tables lie elsewhere than under the lake.
+    places: Vec<Lake>,
     key: Key,
 }
 
@@ -92,7 +94,7 @@ impl Project {
         let engine = Engine::new(limits, functions, Some(settings.root.join("sql")))?;
         let engine = engine.with_aggregate(profile::favorite_function());
         lake.register(engine.runtime());
-        let mut sources = Vec::new();
+        let (mut sources, mut places) = (Vec::new(), Vec::new());
         for table in Table::ALL {
             let written = settings.table(table).url;
             let source = match &written {
@@ -103,11 +105,21 @@ impl Project {
                     prefix: lake.path(&format!("landing/{}", table.name())),
                     pattern: None,
                 },
-                Some(written) => elsewhere(table, written, cloud, &settings, &engine)?,
+                Some(written) => {
+                    let (source, place) = elsewhere(table, written, cloud, &settings, &engine)?;
+                    places.push(place);
+                    source
+                }
             };
             sources.push(source);
         }
-        Ok(Self { settings, lake, engine, sources, forgotten, cloud: Cloud(cloud.clone()), key: Key(key.to_vec()) })
+        let (cloud, key) = (Cloud(cloud.clone()), Key(key.to_vec()));
+        Ok(Self { settings, lake, engine, sources, forgotten, cloud, places, key })
+    }
+
+    /// How many answers the stores have given that it reads and writes: what waits for a slow one gets on.
+    pub fn answers(&self) -> u64 {
+        self.lake.answers() + self.places.iter().map(Lake::answers).sum::<u64>()
     }
 
     /// The lake's key; none of a project that was opened for reading alone.
@@ -213,7 +225,7 @@ fn elsewhere(
     cloud: &BTreeMap<String, String>,
     settings: &Settings,
     engine: &Engine,
-) -> Result<Source> {
+) -> Result<(Source, Lake)> {
     let wild = written.find(['*', '?', '[']);
     let (base, is_pattern) = match wild {
         Some(at) => (written[..at].rsplit_once('/').map_or("", |(folder, _)| folder), true),
@@ -240,5 +252,5 @@ fn elsewhere(
     } else {
         None
     };
-    Ok(Source { table, address: place.store_url(), store: Arc::clone(&place.store()), prefix, pattern })
+    Ok((Source { table, address: place.store_url(), store: place.store(), prefix, pattern }, place))
 }

@@ -48,14 +48,17 @@ pub(crate) fn write_parquet(path: &Path, lines: &str) {
     writer.close().unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies what is in a folder, with its times.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
         if from.is_dir() {
-            fs::create_dir(&to).unwrap();
             copy(&from, &to);
         } else {
-            fs::copy(from, to).unwrap();
+            fs::copy(&from, &to).unwrap();
+            let times = fs::FileTimes::new().set_modified(from.metadata().unwrap().modified().unwrap());
+            File::options().append(true).open(to).unwrap().set_times(times).unwrap();
         }
     }
 }

@@ -13,6 +13,8 @@ mod clouds;
 mod commands;
 /// One customer: what is shown, and everything that is held.
 mod customer;
+/// Segments of published days by other definitions.
+mod definitions;
 /// The clouds' stores on loopback.
 mod emulators;
 /// Why a customer is in a segment.
@@ -59,6 +61,8 @@ mod proxy;
 mod random;
 /// Other readers of what a night published.
 mod readers;
+/// Readers, rivals, full disks and slow stores around a run.
+mod reliability;
 /// Nights that run themselves.
 mod scheduler;
 /// `alluvial serve` through real clients of Postgres: what is seen, by whom, of which day.

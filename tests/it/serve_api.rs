@@ -314,3 +314,43 @@ fn the_server_runs_the_jobs_and_stops_with_its_work() {
     let next = shop.folder.run_with(&["scheduler", "--once"], &[("ALLUVIAL_NOW", "2026-03-03T12:00:30Z")]);
     assert_eq!((next.code, next.stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn how_new_the_jobs_days_are_is_told() {
+    let shop = TinyShop::new();
+    let nightly = "schedule = \"0 4 * * *\"\ntimezone = \"UTC\"\nlate_after = \"3h\"\n[[steps]]\nrun = \"snapshot\"\n";
+    shop.folder.write("jobs/nightly.toml", nightly);
+    shop.folder.write("jobs/by-hand.toml", "[[steps]]\nrun = \"snapshot\"\n");
+    for now in ["2026-03-02T12:00:00Z", "2026-03-03T04:00:00Z"] {
+        let ran = shop.folder.run_with(&["scheduler", "--once"], &[("ALLUVIAL_NOW", now)]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    // Two hours late is not too late yet; the night before is what is expected.
+    let server = Serving::with(&shop, &[("ALLUVIAL_NOW", "2026-03-04T06:00:00Z")]);
+    let fresh = server.ask("GET", "/healthz/freshness", &[]);
+    assert_eq!((fresh.status, fresh.text().as_str()), (200, "{\"jobs\":[],\"status\":\"fresh\"}\n"));
+    assert_eq!(fresh.header("content-type").as_deref(), Some("application/json"));
+    drop(server);
+
+    let server = Serving::with(&shop, &[("ALLUVIAL_NOW", "2026-03-04T07:00:01Z")]);
+    let stale = server.ask("GET", "/healthz/freshness", &[]);
+    assert_eq!(stale.status, 503);
+    assert_eq!(
+        stale.json(),
+        serde_json::json!({ "status": "stale", "jobs": [{
+            "job": "nightly",
+            "newest_day": "2026-03-02",
+            "expected_day": "2026-03-03",
+            "due_at": "2026-03-04T04:00:00Z",
+            "late_since": "2026-03-04T07:00:00Z",
+        }] })
+    );
+    assert_eq!(server.ask("GET", "/healthz", &[]).status, 200, "it answers nevertheless");
+    // Whoever publishes the day: it is there.
+    shop.night("2026-03-03");
+    let until = Instant::now() + Duration::from_secs(60);
+    while server.ask("GET", "/healthz/freshness", &[]).status != 200 {
+        assert!(Instant::now() < until, "{}", server.said());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

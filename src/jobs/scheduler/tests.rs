@@ -353,3 +353,55 @@ fn several_schedulers_publish_every_day_once() {
 fn ten_thousand_worlds() {
     many_worlds(0..10_000);
 }
+
+/// Work that keeps the only thread there is busy until the leader's heartbeat has changed.
+struct Busy(Lake);
+
+#[async_trait(?Send)]
+impl Work for Busy {
+    fn jobs(&self) -> Result<Vec<Job>> {
+        let text = format!("{NIGHTLY}\n[[steps]]\nrun = \"snapshot\"");
+        Ok(vec![Job::parse("nightly", "jobs/nightly.toml", &text, Zone::UTC).unwrap()])
+    }
+
+    async fn run(&self, _job: &Job, _asked: &Asked) -> Ran {
+        let beat = || finish(self.0.find("state/leader/000000000001-beat.json")).unwrap();
+        let first = beat();
+        // Whatever shared this thread would wait for ever.
+        while beat() == first {
+            std::thread::yield_now();
+        }
+        ended(RunStatus::Succeeded, None, false)
+    }
+
+    async fn published_by(&self, _as_of: NaiveDate, _run_id: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn restated(&self, _job: &Job, _as_of: NaiveDate) -> Result<Vec<NaiveDate>> {
+        Ok(Vec::new())
+    }
+
+    async fn lacking(&self, _job: &Job, _as_of: NaiveDate) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn note(&self, _job: &Job, _noted: &Noted<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn tell(&self, _job: Option<&Job>, _alert: &Alert) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_keeps_every_thread_busy_does_not_lose_its_lease() {
+    let lake = crate::lake::testing::memory();
+    let (world, busy) = (World::new(1), Busy(lake.clone()));
+    let mut scheduler = Scheduler::new(&lake, &busy, &world, Zone::UTC).beating(lake.clone(), Duration::from_millis(5));
+    assert!(matches!(scheduler.step().await.unwrap(), Step::Wait(_)), "the schedule is seen");
+    world.pass(days(1));
+    let step = scheduler.step().await.unwrap();
+    assert!(matches!(step, Step::Ran { status: RunStatus::Succeeded, .. }), "{step:?}");
+}

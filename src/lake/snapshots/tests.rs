@@ -84,6 +84,24 @@ async fn an_older_attempt_cannot_publish() {
 }
 
 #[tokio::test]
+async fn a_day_that_goes_on_from_another_one_is_published_over_that_only() {
+    let lake = testing::memory();
+    publish(&lake, 1, "r1", &[], 1).await.unwrap();
+    let began = Snapshots::read(&lake).await.unwrap();
+    let standing = began.latest().cloned().unwrap();
+    let over = began.clone().over(&standing);
+    // Whichever attempt it is: what it keeps of the day is the old one's.
+    publish(&lake, 1, "whole", &[], 2).await.unwrap();
+    let error = Box::pin(over.publish(&day(1, None, "segments"), None, &[], 3)).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("lake.day_changed", Kind::Superseded));
+    let now = Snapshots::read(&lake).await.unwrap();
+    let over = now.clone().over(now.latest().unwrap());
+    publish(&lake, 2, "r2", &[], 1).await.unwrap();
+    Box::pin(over.publish(&day(1, None, "segments"), None, &[], 3)).await.unwrap();
+    assert_eq!(Snapshots::read(&lake).await.unwrap().day(date(1)).unwrap().run_id, "segments");
+}
+
+#[tokio::test]
 async fn a_run_that_publishes_again_has_published_already() {
     let lake = testing::memory();
     let began = Snapshots::read(&lake).await.unwrap();
