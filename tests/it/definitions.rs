@@ -88,6 +88,10 @@ fn a_backfill_of_definitions_gives_the_bytes_of_whole_nights() {
         assert_eq!(shop.bytes(day), whole.bytes(day), "{day}");
         let now = shop.manifest(day);
         for (table, files) in before["tables"].as_object().unwrap() {
+            // A first day has no changes, and so no file of them.
+            if files["files"].as_array().unwrap().is_empty() {
+                continue;
+            }
             let kept = now["tables"].get(table) == Some(files);
             // What is kept for the newest day only is not named by the others any more, as whole nights do it.
             let newest_only = ["customer_contacts", "orders", "order_items"].contains(&table.as_str());
