@@ -15,7 +15,7 @@ use crate::engine::statement::{Params, literal, plan_text};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::lake::parts::{self, DataFile, Partition};
-use crate::lake::table::{Commit, Fence, Table};
+use crate::lake::table::{Commit, Fence, Outcome, Table};
 use crate::schema::published::{self, Published};
 use crate::snapshot::reading::Reading;
 
@@ -41,6 +41,10 @@ pub struct Record {
     /// Counts by step, and what else was settled, as a JSON object.
     pub counts: String,
 }
+
+/// Commits after which the ledger's log gets a checkpoint. Every export replays what comes after it, and fifty at once do so
+/// at the same time; the weekly upkeep is too late for a server that is asked all day.
+const CHECKPOINT_EVERY: u64 = 10;
 
 /// Files of one table that are written and not committed.
 pub(super) struct Pending {
@@ -82,7 +86,13 @@ async fn commit(pending: Pending, id: &str, as_of: NaiveDate, at: DateTime<Utc>)
         at,
         strict: false,
     };
-    Box::pin(pending.table.commit(&commit)).await?;
+    let outcome = Box::pin(pending.table.commit(&commit)).await?;
+    if matches!(outcome, Outcome::Committed { version } if version > 0 && version % CHECKPOINT_EVERY == 0)
+        && let Err(error) = Box::pin(pending.table.checkpoint()).await
+    {
+        // The export is recorded; the next one tries again.
+        tracing::warn!(code = error.code(), "the log of the exports has no new checkpoint");
+    }
     Ok(())
 }
 
@@ -210,4 +220,40 @@ pub async fn find(reading: &Reading, export_id: &str) -> Result<Record> {
     }
     Err(Error::not_found("audience.unknown_export", format!("there is no export `{export_id}`"))
         .with_hint("`alluvial query \"SELECT export_id, segments, format, created_at FROM exports\"` lists them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::testing::memory;
+
+    #[tokio::test]
+    async fn the_ledgers_log_gets_a_checkpoint_every_few_exports() {
+        let lake = memory();
+        let as_of = NaiveDate::from_ymd_opt(2026, 3, 1).unwrap();
+        for export in 0..CHECKPOINT_EVERY + 1 {
+            let record = Record {
+                export_id: format!("{export:032}"),
+                segments: vec!["buyers".to_owned()],
+                query: None,
+                as_of,
+                format: "email".to_owned(),
+                destination: "out/{as_of}.csv".to_owned(),
+                requested_by: "shell".to_owned(),
+                created_at: DateTime::UNIX_EPOCH,
+                counts: "{}".to_owned(),
+            };
+            let nobody = batch(&record).unwrap().slice(0, 0);
+            let nobody = RecordBatchStreamAdapter::new(nobody.schema(), futures::stream::empty().boxed());
+            let members = write(&lake, "exports", "none", as_of, Box::pin(nobody)).await.unwrap();
+            assert!(members.files.is_empty());
+            keep(&lake, &record, members).await.unwrap();
+        }
+        let log = lake.list("tables/exports/_delta_log").await.unwrap();
+        let checkpoints: Vec<_> = log.iter().filter(|object| object.path.ends_with(".parquet")).collect();
+        assert_eq!(checkpoints.len(), 1, "{log:?}");
+        let contract = published::named("exports").unwrap();
+        let table = Box::pin(Table::open(&lake, &contract)).await.unwrap();
+        assert_eq!(table.files().len() as u64, CHECKPOINT_EVERY + 1, "nothing is lost by it");
+    }
 }

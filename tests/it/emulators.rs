@@ -19,6 +19,21 @@ const AZURITE: &str = "azurite@3.37.0";
 const ACCOUNT: &str = "devstoreaccount1";
 const ACCOUNT_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
+/// An emulator that was started; where it cannot be installed, the test says so and ends.
+macro_rules! started {
+    ($emulator:expr) => {
+        match $emulator {
+            Ok(started) => started,
+            Err(why) => {
+                eprintln!("skipped: the emulator could not be installed: {why}");
+                return;
+            }
+        }
+    };
+}
+
+pub(crate) use started;
+
 /// A running emulator with an empty bucket (or container) named `lake`.
 pub(crate) struct Emulator {
     child: Child,
@@ -58,35 +73,29 @@ fn install(folder: &Path, commands: &[(&str, &[&str])]) -> Result<(), String> {
     std::fs::write(whole, "").map_err(|error| error.to_string())
 }
 
-/// Python with moto; none, with words on stderr, where it cannot be installed.
-fn python() -> Option<&'static Path> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// Python with moto, or why it cannot be installed.
+fn python() -> Result<&'static Path, String> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = PYTHON.get_or_init(|| {
         let folder = tools().join(MOTO.replace(['[', ']', '='], "-"));
-        let commands: [(&str, &[&str]); 2] =
-            [("python3", &["-m", "venv", "."]), ("bin/pip", &["install", "--quiet", MOTO])];
         // The second command is the environment's own, whatever stands first in the path.
         let pip = folder.join("bin/pip").display().to_string();
-        let commands = [commands[0], (pip.as_str(), commands[1].1)];
-        install(&folder, &commands).map(|()| folder.join("bin/python")).map_err(told).ok()
+        let commands: [(&str, &[&str]); 2] = [("python3", &["-m", "venv", "."]), (&pip, &["install", "--quiet", MOTO])];
+        install(&folder, &commands).map(|()| folder.join("bin/python"))
     });
-    found.as_deref()
+    found.as_deref().map_err(String::clone)
 }
 
-/// Azurite's entry point; none, with words on stderr, where it cannot be installed.
-fn azurite() -> Option<&'static Path> {
-    static AZURITE_AT: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// Azurite's entry point, or why it cannot be installed.
+fn azurite() -> Result<&'static Path, String> {
+    static AZURITE_AT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = AZURITE_AT.get_or_init(|| {
         let folder = tools().join(AZURITE.replace('@', "-"));
         let arguments = ["install", "--no-audit", "--no-fund", "--prefix", ".", AZURITE];
         let installed = install(&folder, &[("npm", &arguments)]);
-        installed.map(|()| folder.join("node_modules/azurite/dist/src/blob/main.js")).map_err(told).ok()
+        installed.map(|()| folder.join("node_modules/azurite/dist/src/blob/main.js"))
     });
-    found.as_deref()
-}
-
-fn told(why: String) {
-    eprintln!("skipped: the emulator could not be installed: {why}");
+    found.as_deref().map_err(String::clone)
 }
 
 impl Emulator {
@@ -104,16 +113,17 @@ impl Emulator {
     }
 
     /// moto's S3.
-    pub(crate) fn s3() -> Option<Self> {
+    pub(crate) fn s3() -> Result<Self, String> {
         let port = free_port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulators/s3.py");
         let emulator = Self::start(Command::new(python()?).arg(script).arg(port.to_string()), port);
         emulator.put("/lake", &[]);
-        Some(emulator)
+        Ok(emulator)
     }
 
     /// Azurite.
-    pub(crate) fn azure() -> Option<Self> {
+    #[expect(clippy::disallowed_methods, reason = "a request is signed with the present time")]
+    pub(crate) fn azure() -> Result<Self, String> {
         let port = free_port();
         let emulator = Self::start(
             Command::new("node")
@@ -138,14 +148,14 @@ impl Emulator {
                 ("Authorization", &format!("SharedKey {ACCOUNT}:{signature}")),
             ],
         );
-        Some(emulator)
+        Ok(emulator)
     }
 
     /// Google's dialect of S3, over moto.
-    pub(crate) fn google() -> Option<(Self, Proxy)> {
+    pub(crate) fn google() -> Result<(Self, Proxy), String> {
         let emulator = Self::s3()?;
         let proxy = Proxy::before(emulator.at, Rules { google: true, ..Rules::default() });
-        Some((emulator, proxy))
+        Ok((emulator, proxy))
     }
 
     /// Creates a bucket or a container.

@@ -172,7 +172,7 @@ fn serve(client: &TcpStream, server: SocketAddr, rules: &Mutex<Rules>) -> std::i
                 rules.writes.push(path);
             }
             rules.requests += 1;
-            let refused = rules.refuse.is_some_and(|share| rules.requests.wrapping_mul(7) % share == 0);
+            let refused = rules.refuse.is_some_and(|share| rules.requests.is_multiple_of(share));
             let number = rules.writes.len().wrapping_sub(1);
             let lost = rules.lose.filter(|(at, _)| write && *at == number).map(|(_, how)| how);
             (rules.delay, refused, lost)

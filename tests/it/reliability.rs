@@ -153,6 +153,9 @@ async fn counted_elsewhere(shop: &TinyShop, table: &str, as_of: &str) -> u64 {
     u64::try_from(count.value(0)).unwrap()
 }
 
+/// A shop, the variables of both processes, and what each of them is to do.
+type Race<'a> = (TinyShop, &'a [(&'a str, &'a str)], [&'a [&'a str]; 2]);
+
 /// Two processes at once: the first night of a lake, one day, two days of which one goes on from the other, and a day beside
 /// its own segments. Nothing is published twice, and what loses says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +171,7 @@ async fn of_two_runs_at_once_nothing_is_published_twice() {
     let first = first.bytes(D1);
     let mut lost = 0;
     for race in 0..races {
-        let (shop, variables, rivals): (TinyShop, &[(&str, &str)], [&[&str]; 2]) = match race % 4 {
+        let (shop, variables, rivals): Race<'_> = match race % 4 {
             0 => (
                 TinyShop::new().with("ALLUVIAL_LAKE_KEY", KEY),
                 &[("ALLUVIAL_LAKE_KEY", KEY)],

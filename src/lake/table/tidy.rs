@@ -92,14 +92,33 @@ impl Table {
             version.parse::<u64>().ok()
         });
         let since = version - checkpointed.max().unwrap_or(0).min(version);
-        let refused = |error| self.log.refused(error, (Kind::Storage, "lake.delta"));
-        let mut table = DeltaTable::new(self.log.store.clone());
-        Box::pin(table.load()).await.map_err(refused)?;
+        let table = self.newest().await?;
         let wanted = since >= CHECKPOINT_AFTER;
         if wanted {
-            Box::pin(create_checkpoint(&table, None)).await.map_err(refused)?;
+            self.write_checkpoint(&table).await?;
         }
-        let gone = Box::pin(cleanup_metadata(&table, None)).await.map_err(refused)?;
+        let gone = Box::pin(cleanup_metadata(&table, None)).await;
+        let gone = gone.map_err(|error| self.log.refused(error, (Kind::Storage, "lake.delta")))?;
         Ok((wanted, gone as u64))
+    }
+
+    /// Writes a checkpoint of the newest version, so that nobody replays the commits before it again.
+    ///
+    /// # Errors
+    /// What the store and the log refuse.
+    pub async fn checkpoint(&self) -> Result<()> {
+        let table = self.newest().await?;
+        self.write_checkpoint(&table).await
+    }
+
+    async fn newest(&self) -> Result<DeltaTable> {
+        let mut table = DeltaTable::new(self.log.store.clone());
+        Box::pin(table.load()).await.map_err(|error| self.log.refused(error, (Kind::Storage, "lake.delta")))?;
+        Ok(table)
+    }
+
+    async fn write_checkpoint(&self, table: &DeltaTable) -> Result<()> {
+        let written = Box::pin(create_checkpoint(table, None)).await;
+        written.map_err(|error| self.log.refused(error, (Kind::Storage, "lake.delta")))
     }
 }
