@@ -193,9 +193,9 @@ fn bytes_are_compressed_as_the_client_asks() {
     assert_eq!((parquet.header("content-encoding"), &parquet.body[..4]), (None, b"PAR1".as_slice()));
 }
 
-/// Megabytes that fifty at once may take beyond what six do. As many are computed at once; what grows is the ledger's log, which
-/// every export reads from its last checkpoint on.
-const LITTLE_MORE: u64 = 400;
+/// Megabytes that fifty at once may take beyond what six do: as many are computed at once, and the ledger's log is read from a
+/// checkpoint on that is never far back.
+const LITTLE_MORE: u64 = 100;
 
 /// Four thousand customers with names and addresses.
 fn crowd() -> TinyShop {
