@@ -90,7 +90,7 @@ async fn commit(pending: Pending, id: &str, as_of: NaiveDate, at: DateTime<Utc>)
     if matches!(outcome, Outcome::Committed { version } if version > 0 && version % CHECKPOINT_EVERY == 0)
         && let Err(error) = Box::pin(pending.table.checkpoint()).await
     {
-        // The export is recorded; the next one tries again.
+        // The export is recorded all the same; the log gets its checkpoint ten exports later, or by the upkeep.
         tracing::warn!(code = error.code(), "the log of the exports has no new checkpoint");
     }
     Ok(())
