@@ -59,8 +59,9 @@ impl PgTemplate {
             session.register_udf(ScalarUDF::new_from_impl(Constant::new(name, ScalarValue::Utf8(None))));
         }
         session.register_udf(ScalarUDF::new_from_impl(RegType::new()));
-        let visible = Constant::new("pg_function_is_visible", ScalarValue::from(true));
-        session.register_udf(ScalarUDF::new_from_impl(visible));
+        for name in ["pg_function_is_visible", "pg_type_is_visible"] {
+            session.register_udf(ScalarUDF::new_from_impl(Constant::new(name, ScalarValue::from(true))));
+        }
         let recovering = Constant::new("pg_is_in_recovery", ScalarValue::from(false));
         session.register_udf(ScalarUDF::new_from_impl(recovering));
         let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
