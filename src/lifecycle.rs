@@ -23,6 +23,8 @@ pub mod health;
 pub mod model;
 /// The rows of `lifecycle_models`.
 pub mod models;
+/// What a model says of many buyers.
+pub mod outlook;
 /// The stages' sizes, shares and moves, ready to print.
 pub mod report;
 /// Single rows of results and tables.

@@ -9,7 +9,8 @@ use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::model::{Expectation, History, OrderValueParameters, Parameters, Variant};
+use super::model::{History, OrderValueParameters, Parameters, Variant};
+use super::outlook::Expectation;
 use crate::error::Error;
 
 /// What one of the functions gives.

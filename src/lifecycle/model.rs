@@ -5,8 +5,6 @@
 //! customers the easy way" (Marketing Science 2005). MBG/NBD also lets a buyer drop out right after the first order:
 //! Batislam, Denizel, Filiztekin (IJRM 2007); Hoppe and Wagner (2007). Gamma-Gamma: Fader and Hardie (2013).
 
-use std::collections::HashMap;
-
 use crate::error::{Error, Result};
 
 /// Where the expected-orders series is cut off. Reached only by horizons thousands of times `alpha + age`, or by
@@ -50,6 +48,11 @@ impl History {
     pub fn new(frequency: f64, recency: f64, age: f64) -> Option<Self> {
         let sound = [frequency, recency, age].iter().all(|v| v.is_finite() && *v >= 0.0);
         sound.then(|| Self { frequency, recency, age: age.max(recency) })
+    }
+
+    /// Repeat order days, recency and age, in days.
+    pub(super) fn days(&self) -> (f64, f64, f64) {
+        (self.frequency, self.recency, self.age)
     }
 
     /// The same buyer on the day of the last order.
@@ -100,7 +103,7 @@ impl Parameters {
     }
 
     /// ln S, without the loss of digits of ln(α+T) − ln(α+t_x).
-    fn log_silence(&self, h: &History) -> f64 {
+    pub(super) fn log_silence(&self, h: &History) -> f64 {
         -(self.r + h.frequency) * ((h.age - h.recency) / (self.alpha + h.recency)).ln_1p()
     }
 
@@ -113,23 +116,38 @@ impl Parameters {
     /// before the second order. Fader, Hardie, Lee (2008), "Computing P(alive) using the BG/NBD model", eq. 1; the same
     /// odds with b' for MBG/NBD (Hoppe and Wagner 2007).
     pub fn p_alive(&self, history: &History) -> f64 {
+        self.alive(history, self.log_silence(history))
+    }
+
+    /// [`Self::p_alive`] of a history whose ln S is known.
+    pub(super) fn alive(&self, history: &History, log_silence: f64) -> f64 {
         if self.never_tested(history) {
             return 1.0;
         }
-        let log_odds_of_dropout =
-            self.a.ln() - (self.b_prime() + history.frequency - 1.0).ln() - self.log_silence(history);
-        1.0 / (1.0 + log_odds_of_dropout.exp())
+        let stayed = self.b_prime() + history.frequency - 1.0;
+        // A product costs a third of a sum of logarithms; past e^700 it might overflow where the sum would not.
+        let odds_of_dropout = if log_silence > -700.0 {
+            self.a / stayed * (-log_silence).exp()
+        } else {
+            (self.a.ln() - stayed.ln() - log_silence).exp()
+        };
+        1.0 / (1.0 + odds_of_dropout)
     }
 
     /// P(at least one order within `horizon` days) = p_alive · (1 − ((α+T)/(α+T+t))^(r+x)); 0 for a horizon that is not
     /// above zero. From the gamma posterior of the order rate: the first order after an active buyer's T comes before
     /// any further chance to drop out.
     pub fn p_order(&self, history: &History, horizon: f64) -> f64 {
+        self.order_if_alive(history, self.p_alive(history), horizon)
+    }
+
+    /// [`Self::p_order`] of a history whose p_alive is known.
+    pub(super) fn order_if_alive(&self, history: &History, p_alive: f64, horizon: f64) -> f64 {
         if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
         let waited = (horizon / (self.alpha + history.age)).ln_1p();
-        self.p_alive(history) * -(-(self.r + history.frequency) * waited).exp_m1()
+        p_alive * -(-(self.r + history.frequency) * waited).exp_m1()
     }
 
     /// E[orders within `horizon` days]; 0 for a horizon that is not above zero.
@@ -139,14 +157,21 @@ impl Parameters {
     /// C = a+b'+x−1, z = t/(α+T+t), ε = a−1, B = a+b'−r−1, l = ln(1−z):
     /// p_alive · (−C·expm1(εl)/ε − exp(εl)·Σ_{k≥1} (1+ε)_{k−1} (B)_k / ((C+1)_{k−1} k!) z^k).
     pub fn expected_orders(&self, history: &History, horizon: f64) -> f64 {
-        self.bounded(history, horizon, || self.expected_if_active(history, horizon))
+        let p_alive = self.p_alive(history);
+        self.bounded(history, p_alive, horizon, || self.expected_if_active(history, horizon))
     }
 
-    fn bounded(&self, history: &History, horizon: f64, if_active: impl FnOnce() -> f64) -> f64 {
+    /// [`Self::expected_orders`] of a history whose p_alive is known, given what is expected of an active buyer.
+    pub(super) fn bounded(
+        &self,
+        history: &History,
+        p_alive: f64,
+        horizon: f64,
+        if_active: impl FnOnce() -> f64,
+    ) -> f64 {
         if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
-        let p_alive = self.p_alive(history);
         let expected = p_alive * if_active();
         // Dropout only takes orders away, and a buyer's orders end with the dropout at the latest.
         let without_dropout = p_alive * (self.r + history.frequency) * (horizon / (self.alpha + history.age));
@@ -155,10 +180,11 @@ impl Parameters {
         } else {
             f64::INFINITY
         };
-        expected.min(without_dropout).min(until_dropout).max(self.p_order(history, horizon))
+        let least = self.order_if_alive(history, p_alive, horizon);
+        expected.min(without_dropout).min(until_dropout).max(least)
     }
 
-    fn expected_if_active(&self, history: &History, horizon: f64) -> f64 {
+    pub(super) fn expected_if_active(&self, history: &History, horizon: f64) -> f64 {
         let upper = self.a + self.b_prime();
         let c = upper + history.frequency - 1.0;
         let big_b = upper - self.r - 1.0;
@@ -212,37 +238,6 @@ impl Parameters {
         let dropped = a.ln() - (b_prime + x - 1.0).ln() - shape * (alpha + history.recency).ln();
         let (low, high) = if active < dropped { (active, dropped) } else { (dropped, active) };
         orders + stayed + high + (low - high).exp().ln_1p()
-    }
-}
-
-/// [`Parameters::expected_orders`] of many buyers: the series, which is nearly all of the work, depends on frequency and age
-/// only, and buyers share those.
-#[derive(Debug, Clone)]
-pub struct Expectation {
-    parameters: Parameters,
-    horizon: f64,
-    /// The series by frequency and age, to the bit.
-    if_active: HashMap<(u64, u64), f64>,
-}
-
-impl Expectation {
-    /// Of orders within `horizon` days.
-    pub fn new(parameters: Parameters, horizon: f64) -> Self {
-        Self { parameters, horizon, if_active: HashMap::new() }
-    }
-
-    /// The horizon in days.
-    pub fn horizon(&self) -> f64 {
-        self.horizon
-    }
-
-    /// E[orders within the horizon] of one buyer.
-    pub fn of(&mut self, history: &History) -> f64 {
-        let Self { parameters, horizon, if_active } = self;
-        parameters.bounded(history, *horizon, || {
-            let key = (history.frequency.to_bits(), history.age.to_bits());
-            *if_active.entry(key).or_insert_with(|| parameters.expected_if_active(history, *horizon))
-        })
     }
 }
 
@@ -343,21 +338,6 @@ mod tests {
             near(model.p_alive(&h), alive, 1e-9);
             near(model.expected_orders(&h, t), orders, 1e-9);
             near(model.p_order(&h, t), p, 1e-9);
-        }
-    }
-
-    #[test]
-    fn buyers_who_share_the_series_have_the_same_expectation() {
-        let model = Parameters::BENCHMARK;
-        for horizon in [90.0, 365.0, 0.0, f64::NAN] {
-            let mut shared = Expectation::new(model, horizon);
-            for (x, recency, age) in
-                [(0.0, 0.0, 30.0), (3.0, 20.0, 30.0), (3.0, 5.0, 30.0), (3.0, 30.0, 30.0), (0.0, 0.0, 30.0)]
-            {
-                let history = History::new(x, recency, age).unwrap();
-                assert_eq!(shared.of(&history).to_bits(), model.expected_orders(&history, horizon).to_bits());
-            }
-            assert_eq!(shared.if_active.len(), if horizon > 0.0 { 2 } else { 0 });
         }
     }
 

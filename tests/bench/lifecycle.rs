@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use alluvial::lifecycle::fit::histories::{Histories, MOST_EXACT, Observed};
 use alluvial::lifecycle::fit::parameters::{Prior, fit, log_likelihood_without_dropout};
-use alluvial::lifecycle::model::{Expectation, History, OrderValueParameters, Variant};
+use alluvial::lifecycle::model::{History, OrderValueParameters, Variant};
+use alluvial::lifecycle::outlook::{Expectation, Outlook};
 
 fn read(path: &str) -> Vec<Observed> {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
@@ -55,14 +56,15 @@ fn main() {
         for buyer in &buyers {
             let [x, recency, age] = [buyer.frequency, buyer.recency, buyer.age].map(f64::from);
             let history = History::new(x, recency, age).unwrap();
-            let p90 = parameters.p_order(&history, 90.0);
-            let vitality = p90 / parameters.p_order(&history.at_last_order(), 90.0);
-            let p365 = parameters.p_order(&history, 365.0);
-            let orders = expectation.of(&history);
+            let outlook = Outlook::new(&parameters, history);
+            let p90 = outlook.p_order(90.0);
+            let vitality = p90 / Outlook::new(&parameters, history.at_last_order()).p_order(90.0);
+            let p365 = outlook.p_order(365.0);
+            let orders = expectation.under(&outlook);
             let value = orders * values.order_value(x + 1.0, 30.0);
             total += p90 + vitality + p90 / new + p365 + orders + value;
-            total += parameters.p_alive(&history) + parameters.silence(&history);
-            total += parameters.next_order_days(&history).min(1e6);
+            total += outlook.p_alive() + outlook.silence();
+            total += outlook.next_order_days().min(1e6);
         }
         total
     });
