@@ -18,6 +18,8 @@ mod answers;
 mod calls;
 /// What a scan has found so far.
 mod found;
+/// The answers of several partitions together.
+mod merged;
 /// Rows, and the pickers that could pick them.
 mod scan;
 /// Plans that are sent elsewhere.

@@ -23,20 +23,16 @@ const ROWS: usize = 2048;
 /// ones the segment that comes first counts as larger.
 ///
 /// Every customer's segments are listed, and each pair of the list is counted once: that takes the sum of the squares of
-/// the customers' segments, where comparing the bitmaps takes the square of all segments for every customer.
-pub fn largest(members: &[&RoaringBitmap], most: usize) -> Vec<Overlap> {
-    let customers = members.iter().filter_map(|set| set.max()).max().map_or(0, |last| u64::from(last) + 1);
+/// the customers' segments, where comparing the bitmaps takes the square of all segments for every customer. The customers
+/// are dealt out to so many `threads`.
+pub fn largest(members: &[&RoaringBitmap], most: usize, threads: usize) -> Vec<Overlap> {
+    let last = members.iter().filter_map(|set| set.max()).max();
+    let chunks: Vec<u32> = last.map_or_else(Vec::new, |last| (0..=last / CHUNK).map(|chunk| chunk * CHUNK).collect());
     let mut kept: Vec<Vec<(u64, usize)>> = vec![Vec::new(); members.len()];
     for first in (0..members.len()).step_by(ROWS) {
         let rows = first..(first + ROWS).min(members.len());
         let width = members.len();
-        let mut both = vec![0_u32; rows.len() * width];
-        let mut start = 0_u64;
-        while start < customers {
-            let from = u32::try_from(start).unwrap_or(u32::MAX);
-            count(members, &rows, from, &mut both);
-            start += u64::from(CHUNK);
-        }
+        let both = counted(members, &rows, &chunks, threads);
         for (row, counts) in rows.zip(both.chunks(width)) {
             for (column, both) in counts.iter().enumerate().skip(row + 1).filter(|(_, both)| **both > 0) {
                 for (own, other) in [(row, column), (column, row)] {
@@ -59,6 +55,29 @@ pub fn largest(members: &[&RoaringBitmap], most: usize) -> Vec<Overlap> {
     overlaps.sort_unstable();
     overlaps.dedup();
     overlaps
+}
+
+/// What each pair of a row has in common: the sum of what the threads have counted of their customers.
+fn counted(members: &[&RoaringBitmap], rows: &std::ops::Range<usize>, chunks: &[u32], threads: usize) -> Vec<u32> {
+    let of_thread = &|thread: usize, step: usize| {
+        let mut both = vec![0_u32; rows.len() * members.len()];
+        chunks.iter().skip(thread).step_by(step).for_each(|from| count(members, rows, *from, &mut both));
+        both
+    };
+    let threads = threads.clamp(1, chunks.len().max(1));
+    if threads == 1 {
+        return of_thread(0, 1);
+    }
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || of_thread(thread, threads))).collect();
+        let mut sum = of_thread(0, threads);
+        for (thread, other) in (1..).zip(others) {
+            // A thread that failed is done again here, where a failure is the caller's.
+            let both = other.join().unwrap_or_else(|_| of_thread(thread, threads));
+            sum.iter_mut().zip(both).for_each(|(sum, count)| *sum += count);
+        }
+        sum
+    })
 }
 
 fn cut(list: &mut Vec<(u64, usize)>, most: usize) {
@@ -123,9 +142,9 @@ mod tests {
         of.iter().map(|customers| customers.iter().copied().collect()).collect()
     }
 
-    fn found(of: &[RoaringBitmap], most: usize) -> Vec<(usize, usize, u64)> {
+    fn found(of: &[RoaringBitmap], most: usize, threads: usize) -> Vec<(usize, usize, u64)> {
         let all: Vec<&RoaringBitmap> = of.iter().collect();
-        largest(&all, most).into_iter().map(|overlap| (overlap.a, overlap.b, overlap.both)).collect()
+        largest(&all, most, threads).into_iter().map(|overlap| (overlap.a, overlap.b, overlap.both)).collect()
     }
 
     #[test]
@@ -148,15 +167,17 @@ mod tests {
             }
         }
         expected.retain(|pair| pair.2 > 0);
-        assert_eq!(found(&of, 1000), expected);
+        for threads in [1, 2, 3, 99] {
+            assert_eq!(found(&of, 1000, threads), expected);
+        }
     }
 
     #[test]
     fn a_pair_is_kept_where_it_is_among_the_largest_of_either() {
         let of = sets(&[&[1, 2, 3, 4], &[1, 2, 3], &[1, 2], &[9], &[1]]);
-        assert_eq!(found(&of, 1), [(0, 1, 3), (0, 2, 2), (0, 4, 1)]);
-        assert_eq!(found(&of, 2), [(0, 1, 3), (0, 2, 2), (0, 4, 1), (1, 2, 2), (1, 4, 1)]);
-        assert!(found(&of, 0).is_empty());
-        assert!(found(&[], 50).is_empty());
+        assert_eq!(found(&of, 1, 2), [(0, 1, 3), (0, 2, 2), (0, 4, 1)]);
+        assert_eq!(found(&of, 2, 2), [(0, 1, 3), (0, 2, 2), (0, 4, 1), (1, 2, 2), (1, 4, 1)]);
+        assert!(found(&of, 0, 2).is_empty());
+        assert!(found(&[], 50, 2).is_empty());
     }
 }

@@ -215,7 +215,8 @@ pub(super) fn overlaps(segments: &[(&str, &RoaringBitmap)]) -> Result<SendableRe
         ("both", DataType::Int64),
     ]);
     let sets: Vec<&RoaringBitmap> = segments.iter().map(|(_, members)| *members).collect();
-    let overlaps = largest(&sets, KEPT_OVERLAPS);
+    let threads = tokio::runtime::Handle::current().metrics().num_workers();
+    let overlaps = largest(&sets, KEPT_OVERLAPS, threads);
     let id = |place: usize| segments.get(place).map(|(id, _)| *id);
     let size = |place: usize| segments.get(place).map(|(_, members)| members.len());
     let batch = RecordBatch::try_new(

@@ -1,10 +1,10 @@
 //! From what was found to the answer of every call, and both as bytes: between partitions, and to whoever asked.
 
-use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 use roaring::RoaringBitmap;
 
-use super::found::{Entry, Found, Stretches, nothing, together};
+use super::found::{Found, Stretches, nothing, together};
+use super::merged::{by_picker, take};
 use crate::segments::compile::holds_without_rows;
 use crate::segments::compile::program::{Call, Program, Total};
 
@@ -19,11 +19,7 @@ pub struct Answer {
 
 /// The answer of every call, in their order.
 pub(super) fn answers(program: &Program, stretches: &[Stretches], found: &mut [Found]) -> Vec<Answer> {
-    let mut answers: Vec<Answer> = program
-        .calls
-        .iter()
-        .map(|call| Answer { all_but: holds_without_rows(&call.asks), customers: RoaringBitmap::new() })
-        .collect();
+    let mut answers = unanswered(program);
     for (own, found) in stretches.iter().zip(found) {
         match found.existing() {
             Some(existing) => of_existing(program, own, &existing, &mut answers),
@@ -33,8 +29,19 @@ pub(super) fn answers(program: &Program, stretches: &[Stretches], found: &mut [F
     answers
 }
 
+/// The answers as they are when nobody has a row.
+pub(super) fn unanswered(program: &Program) -> Vec<Answer> {
+    let answer = |call: &Call| Answer { all_but: holds_without_rows(&call.asks), customers: RoaringBitmap::new() };
+    program.calls.iter().map(answer).collect()
+}
+
 /// Where only existence is asked, all rows are alike: a call holds for everybody who has one, or for nobody who has.
-fn of_existing(program: &Program, stretches: &Stretches, existing: &[RoaringBitmap], answers: &mut [Answer]) {
+pub(super) fn of_existing(
+    program: &Program,
+    stretches: &Stretches,
+    existing: &[RoaringBitmap],
+    answers: &mut [Answer],
+) {
     for (number, within) in &stretches.calls {
         let (Some(call), Some(answer)) = (program.calls.get(*number), answers.get_mut(*number)) else { continue };
         let with_rows = call.asks.iter().all(|(_, spans)| spans.contains(Some(1)));
@@ -46,48 +53,99 @@ fn of_existing(program: &Program, stretches: &Stretches, existing: &[RoaringBitm
 }
 
 fn of_entries(program: &Program, stretches: &Stretches, found: &Found, answers: &mut [Answer]) {
-    let calls: Vec<(usize, &Call, &[bool])> = stretches
-        .calls
-        .iter()
-        .filter_map(|(number, within)| Some((*number, program.calls.get(*number)?, within.as_slice())))
-        .collect();
-    let mut settle = |rows: &[Entry]| {
-        let Some(customer) = rows.first().map(|entry| entry.customer) else { return };
-        for (number, call, within) in &calls {
-            let inside = || rows.iter().filter(|entry| within.get(entry.stretch) == Some(&true));
-            let holds = holds(call, stretches, inside);
+    let calls = stretches.asked_of(program);
+    let mut rows = Rows::default();
+    let mut customer = None;
+    for entry in found.entries(stretches) {
+        if let Some(before) = customer.filter(|before| *before != entry.customer) {
+            rows.settle(before, stretches, &calls, answers);
+            rows.clear();
+        }
+        customer = Some(entry.customer);
+        rows.add(stretches, entry.stretch, entry.count, entry.totals.iter().copied());
+    }
+    if let Some(last) = customer {
+        rows.settle(last, stretches, &calls, answers);
+    }
+}
+
+/// What was found of one customer for one picker: by stretch how many rows, and what they come to.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    by_stretch: Vec<(usize, u32)>,
+    /// So many for each stretch as there are totals.
+    totals: Vec<i128>,
+}
+
+impl Rows {
+    pub(super) fn clear(&mut self) {
+        self.by_stretch.clear();
+        self.totals.clear();
+    }
+
+    /// Adds rows of a stretch.
+    pub(super) fn add(
+        &mut self,
+        stretches: &Stretches,
+        stretch: usize,
+        count: u32,
+        values: impl Iterator<Item = i128>,
+    ) {
+        let width = stretches.totals.len();
+        match self.by_stretch.iter().position(|(known, _)| *known == stretch) {
+            Some(place) => {
+                if let Some((_, known)) = self.by_stretch.get_mut(place) {
+                    *known = known.saturating_add(count);
+                }
+                let known = self.totals.get_mut(place * width..(place + 1) * width).unwrap_or_default();
+                for ((known, value), total) in known.iter_mut().zip(values).zip(&stretches.totals) {
+                    *known = together(*total, *known, value);
+                }
+            }
+            None => {
+                self.by_stretch.push((stretch, count));
+                self.totals.extend(values.take(width));
+            }
+        }
+    }
+
+    /// Notes for each call whether it holds for the customer.
+    pub(super) fn settle(
+        &self,
+        customer: u32,
+        stretches: &Stretches,
+        calls: &[(usize, &Call, &[bool])],
+        answers: &mut [Answer],
+    ) {
+        for (number, call, within) in calls {
+            let holds = self.satisfy(call, stretches, within);
             if let Some(answer) = answers.get_mut(*number)
                 && holds != answer.all_but
             {
-                answer.customers.insert(customer);
+                // Customers come in their order, so that none is refused.
+                let _ = answer.customers.try_push(customer);
             }
         }
-    };
-    let mut rows: Vec<Entry> = Vec::new();
-    for entry in found.entries(stretches) {
-        if rows.first().is_some_and(|first| first.customer != entry.customer) {
-            settle(&rows);
-            rows.clear();
-        }
-        rows.push(entry);
     }
-    settle(&rows);
-}
 
-fn holds<'a, I: Iterator<Item = &'a Entry>>(call: &Call, stretches: &Stretches, inside: impl Fn() -> I) -> bool {
-    if call.asks.is_empty() {
-        return inside().next().is_some();
-    }
-    call.asks.iter().all(|(total, spans)| match total {
-        Total::Count => spans.contains(Some(inside().fold(0_i128, |sum, entry| sum + i128::from(entry.count)))),
-        _ => {
+    fn satisfy(&self, call: &Call, stretches: &Stretches, within: &[bool]) -> bool {
+        let is_inside = |stretch: usize| within.get(stretch) == Some(&true);
+        if call.asks.is_empty() {
+            return self.by_stretch.iter().any(|(stretch, _)| is_inside(*stretch));
+        }
+        call.asks.iter().all(|(total, spans)| {
+            if *total == Total::Count {
+                let inside = self.by_stretch.iter().filter(|(stretch, _)| is_inside(*stretch));
+                return spans.contains(Some(inside.map(|(_, count)| i128::from(*count)).sum()));
+            }
             let Some(place) = stretches.totals.iter().position(|known| known == total) else { return false };
-            let parts = inside().filter_map(|entry| entry.totals.get(place));
-            let value = parts.fold(nothing(*total), |value, part| together(*total, value, *part));
+            let parts = self.by_stretch.iter().zip(self.totals.chunks(stretches.totals.len()));
+            let inside = parts.filter(|((stretch, _), _)| is_inside(*stretch)).filter_map(|(_, own)| own.get(place));
+            let value = inside.fold(nothing(*total), |value, part| together(*total, value, *part));
             let missing = !matches!(total, Total::Sum(_)) && value == nothing(*total);
             spans.contains((!missing).then_some(value))
-        }
-    })
+        })
+    }
 }
 
 /// The answers as bytes.
@@ -114,36 +172,37 @@ pub fn read_answers(mut bytes: &[u8]) -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
-/// What one partition found, as bytes.
+/// What one partition found, as bytes: for each picker their length, then the bitmaps of its stretches, or its entries in
+/// their order.
 pub(super) fn write_found(stretches: &[Stretches], found: &mut [Found]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (own, found) in stretches.iter().zip(found) {
+        let length_at = bytes.len();
+        bytes.extend_from_slice(&0_u64.to_le_bytes());
+        let begin = bytes.len();
         if let Some(existing) = found.existing() {
             for customers in &existing {
                 customers.serialize_into(&mut bytes)?;
             }
-            continue;
+        } else {
+            for entry in found.entries(own) {
+                bytes.extend_from_slice(&entry.customer.to_le_bytes());
+                bytes.extend_from_slice(&u32::try_from(entry.stretch).unwrap_or(u32::MAX).to_le_bytes());
+                bytes.extend_from_slice(&entry.count.to_le_bytes());
+                entry.totals.iter().for_each(|total| bytes.extend_from_slice(&total.to_le_bytes()));
+            }
         }
-        let count_at = bytes.len();
-        bytes.extend_from_slice(&0_u64.to_le_bytes());
-        let mut count = 0_u64;
-        for entry in found.entries(own) {
-            count += 1;
-            bytes.extend_from_slice(&entry.customer.to_le_bytes());
-            bytes.extend_from_slice(&u32::try_from(entry.stretch).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend_from_slice(&entry.count.to_le_bytes());
-            entry.totals.iter().for_each(|total| bytes.extend_from_slice(&total.to_le_bytes()));
-        }
-        if let Some(place) = bytes.get_mut(count_at..count_at + size_of::<u64>()) {
-            place.copy_from_slice(&count.to_le_bytes());
+        let length = (bytes.len() - begin) as u64;
+        if let Some(place) = bytes.get_mut(length_at..begin) {
+            place.copy_from_slice(&length.to_le_bytes());
         }
     }
     Ok(bytes)
 }
 
 /// Adds what another partition found.
-pub(super) fn read_found(mut bytes: &[u8], stretches: &[Stretches], found: &mut [Found]) -> Result<()> {
-    for (own, found) in stretches.iter().zip(found) {
+pub(super) fn read_found(bytes: &[u8], stretches: &[Stretches], found: &mut [Found]) -> Result<()> {
+    for ((own, found), mut bytes) in stretches.iter().zip(found).zip(by_picker(bytes, stretches.len())?) {
         if let Found::Exists(by_stretch) = found {
             for stretch in 0..by_stretch.len() {
                 let customers = RoaringBitmap::deserialize_from(&mut bytes)?;
@@ -151,7 +210,7 @@ pub(super) fn read_found(mut bytes: &[u8], stretches: &[Stretches], found: &mut 
             }
             continue;
         }
-        for _ in 0..u64::from_le_bytes(take(&mut bytes)?) {
+        while !bytes.is_empty() {
             let customer = u32::from_le_bytes(take(&mut bytes)?);
             let stretch = u32::from_le_bytes(take(&mut bytes)?) as usize;
             let count = u32::from_le_bytes(take(&mut bytes)?);
@@ -163,12 +222,4 @@ pub(super) fn read_found(mut bytes: &[u8], stretches: &[Stretches], found: &mut 
         }
     }
     Ok(())
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
-    let (first, rest) = bytes
-        .split_first_chunk()
-        .ok_or_else(|| exec_datafusion_err!("a part of the segments' answers is cut short"))?;
-    *bytes = rest;
-    Ok(*first)
 }

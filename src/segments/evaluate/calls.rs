@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -12,6 +12,7 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
 use super::answers::{answers, read_found, write_answers, write_found};
+use super::merged::merged;
 use super::scan::{Index, Scan};
 use crate::segments::compile::program::Program;
 
@@ -57,7 +58,7 @@ impl AggregateUDFImpl for SegmentCalls {
 
     fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let index = Arc::new(Index::new(Arc::clone(&self.program)));
-        Ok(Box::new(Calls { scan: Scan::new(Arc::clone(&index)), index }))
+        Ok(Box::new(Calls { scan: Scan::new(Arc::clone(&index)), index, parts: Vec::new() }))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -69,6 +70,8 @@ impl AggregateUDFImpl for SegmentCalls {
 struct Calls {
     index: Arc<Index>,
     scan: Scan,
+    /// What other partitions have found.
+    parts: Vec<Vec<u8>>,
 }
 
 impl Accumulator for Calls {
@@ -77,24 +80,32 @@ impl Accumulator for Calls {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let answers = answers(&self.index.program, &self.index.stretches, &mut self.scan.found);
+        let Index { program, stretches, .. } = self.index.as_ref();
+        let answers = if self.parts.is_empty() {
+            answers(program, stretches, &mut self.scan.found)
+        } else {
+            // Whoever merges may have rows of its own, too.
+            self.parts.push(write_found(stretches, &mut self.scan.found)?);
+            merged(program, stretches, &self.parts, self.parts.len() - 1)?
+        };
         Ok(ScalarValue::LargeBinary(Some(write_answers(&answers)?)))
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.scan.bytes()
+        size_of_val(self) + self.scan.bytes() + self.parts.iter().map(Vec::len).sum::<usize>()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        for part in self.parts.drain(..) {
+            read_found(&part, &self.index.stretches, &mut self.scan.found)?;
+        }
         Ok(vec![ScalarValue::LargeBinary(Some(write_found(&self.index.stretches, &mut self.scan.found)?))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         for state in states {
             let parts = state.as_binary::<i64>();
-            for row in (0..parts.len()).filter(|row| parts.is_valid(*row)) {
-                read_found(parts.value(row), &self.index.stretches, &mut self.scan.found)?;
-            }
+            self.parts.extend(parts.iter().flatten().map(<[u8]>::to_vec));
         }
         Ok(())
     }

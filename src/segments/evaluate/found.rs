@@ -8,7 +8,7 @@
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use crate::segments::compile::program::{Call, Total};
+use crate::segments::compile::program::{Call, Program, Total};
 
 /// A set of customers that many rows are added to, one at a time.
 #[derive(Debug, Default, Clone)]
@@ -110,8 +110,21 @@ impl Stretches {
         (self.asked.get(stretch) == Some(&true)).then_some(stretch)
     }
 
-    fn len(&self) -> usize {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
         self.ends.len() + 1
+    }
+
+    /// Whether nothing is asked but whether there is a row.
+    pub(super) fn only_existence(&self) -> bool {
+        self.cap.is_none()
+    }
+
+    /// The picker's calls: their numbers, what they ask, and the stretches in their days.
+    pub(super) fn asked_of<'a>(&'a self, program: &'a Program) -> Vec<(usize, &'a Call, &'a [bool])> {
+        let call =
+            |(number, within): &'a (usize, Vec<bool>)| Some((*number, program.calls.get(*number)?, within.as_slice()));
+        self.calls.iter().filter_map(call).collect()
     }
 }
 
