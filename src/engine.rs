@@ -3,6 +3,8 @@
 //! Every session has the memory limit, spills to a folder of our own, knows the lake's store before any other, and reads
 //! Parquet only through providers that pin their files. Nothing else in the crate creates a session.
 
+/// Columns whose values hardly repeat.
+pub mod different;
 /// Parquet files encoded on several threads.
 pub mod encode;
 /// Parquet files, pinned by path and size, as a table.

@@ -2,8 +2,9 @@
 //!
 //! The columns of a row group are independent of each other until they are put one after the other into the file. So they
 //! are dealt out to a few lanes, which encode them as the batches come; a row group is appended while the lanes are at the
-//! next one.
+//! next one. Where a file has few columns, one of them is most of the work: several row groups are under way then.
 
+use std::collections::VecDeque;
 use std::io::Write;
 
 use arrow::array::RecordBatch;
@@ -16,10 +17,14 @@ use parquet::file::writer::SerializedFileWriter;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::BATCH_ROWS;
 use crate::error::{Error, Result};
 
 /// Batches that may wait for a lane.
 const WAITING: usize = 4;
+
+/// Columns of Parquet up to which a row group may wait whole.
+const FEW_COLUMNS: usize = 3;
 
 /// One Parquet file that is being encoded.
 pub struct Encoder<W: Write + Send> {
@@ -29,7 +34,12 @@ pub struct Encoder<W: Write + Send> {
     lanes: usize,
     group_rows: usize,
     open: Option<RowGroup>,
-    closing: Option<RowGroup>,
+    /// Row groups that have all their rows, in their order.
+    closing: VecDeque<RowGroup>,
+    /// How many of those there may be.
+    most_closing: usize,
+    /// Batches that may wait for a lane.
+    waiting: usize,
 }
 
 /// A row group on its way.
@@ -59,8 +69,13 @@ impl<W: Write + Send> Encoder<W> {
     ) -> Result<Self> {
         let writer = ArrowWriter::try_new_with_options(sink, SchemaRef::clone(&schema), options)?;
         let (file, factory) = writer.into_serialized_writer()?;
+        let columns: usize = schema.fields().iter().map(|field| leaves_of(field.data_type())).sum();
+        let group_rows = group_rows.max(1);
+        let (most_closing, waiting) =
+            if columns <= FEW_COLUMNS { (lanes.max(1), group_rows.div_ceil(BATCH_ROWS)) } else { (1, WAITING) };
         let lanes = lanes.clamp(1, schema.fields().len().max(1));
-        Ok(Self { file, factory, schema, lanes, group_rows: group_rows.max(1), open: None, closing: None })
+        let closing = VecDeque::new();
+        Ok(Self { file, factory, schema, lanes, group_rows, open: None, closing, most_closing, waiting })
     }
 
     /// Encodes a batch. Its bytes reach the sink when a later row group is complete, or with [`Encoder::finish`].
@@ -85,7 +100,7 @@ impl<W: Write + Send> Encoder<W> {
             if broken {
                 // The lane says why.
                 self.end(group).await?;
-                self.append().await?;
+                self.append_down_to(0).await?;
             } else if group.rows >= self.group_rows {
                 self.end(group).await?;
             } else {
@@ -103,7 +118,7 @@ impl<W: Write + Send> Encoder<W> {
         if let Some(group) = self.open.take() {
             self.end(group).await?;
         }
-        self.append().await?;
+        self.append_down_to(0).await?;
         Ok(self.file.into_inner()?)
     }
 
@@ -121,7 +136,7 @@ impl<W: Write + Send> Encoder<W> {
             lanes[place % self.lanes].push(Column { place, leaves });
         }
         let lanes = lanes.into_iter().map(|columns| {
-            let (sender, batches) = mpsc::channel(WAITING);
+            let (sender, batches) = mpsc::channel(self.waiting);
             Lane {
                 batches: Some(sender),
                 encoded: tokio::spawn(encode(SchemaRef::clone(&self.schema), columns, batches)),
@@ -130,19 +145,26 @@ impl<W: Write + Send> Encoder<W> {
         Ok(RowGroup { rows: 0, lanes: lanes.collect() })
     }
 
-    /// Lets a row group come to its end, and appends the one before.
+    /// Lets a row group come to its end, and appends those before it that are too many.
     async fn end(&mut self, mut group: RowGroup) -> Result<()> {
         for lane in &mut group.lanes {
             lane.batches = None;
         }
-        self.append().await?;
-        self.closing = Some(group);
+        self.append_down_to(self.most_closing - 1).await?;
+        self.closing.push_back(group);
         Ok(())
     }
 
-    /// Appends the row group that has come to its end.
-    async fn append(&mut self) -> Result<()> {
-        let Some(group) = self.closing.take() else { return Ok(()) };
+    /// Appends row groups that have come to their end, until only so many are left.
+    async fn append_down_to(&mut self, left: usize) -> Result<()> {
+        while self.closing.len() > left {
+            let Some(group) = self.closing.pop_front() else { break };
+            self.append(group).await?;
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, group: RowGroup) -> Result<()> {
         let mut chunks = Vec::new();
         for lane in group.lanes {
             let encoded = lane.encoded.await;
@@ -251,6 +273,25 @@ mod tests {
             for batch in &batches {
                 encoder.write(batch).await.unwrap();
             }
+            assert!(encoder.finish().await.unwrap() == alone, "{lanes} lanes");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn row_groups_of_few_columns_keep_their_order() {
+        let batches: Vec<RecordBatch> = (0..40).map(|n| rows(n * 700, 700).project(&[3, 0]).unwrap()).collect();
+        let schema = batches[0].schema();
+        let mut alone = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options(1000)).unwrap();
+        for batch in &batches {
+            alone.write(batch).unwrap();
+        }
+        let alone = alone.into_inner().unwrap();
+        for lanes in [1, 2, 8] {
+            let mut encoder = Encoder::new(Vec::new(), Arc::clone(&schema), options(1000), 1000, lanes).unwrap();
+            for batch in &batches {
+                encoder.write(batch).await.unwrap();
+            }
+            assert_eq!(encoder.most_closing, lanes);
             assert!(encoder.finish().await.unwrap() == alone, "{lanes} lanes");
         }
     }

@@ -18,6 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::Engine;
+use super::different::mostly_different;
 use super::encode::Encoder;
 use super::pinned::{PinnedFile, PinnedTable};
 use crate::error::{Error, Result};
@@ -204,14 +205,17 @@ async fn write(
     number: usize,
     lanes: usize,
 ) -> Result<(usize, PinnedFile)> {
-    let options = ArrowWriterOptions::new().with_properties(properties(&schema));
+    let first = stream.next().await.transpose()?;
+    let different = first.as_ref().map(mostly_different).transpose()?.unwrap_or_default();
+    let options = ArrowWriterOptions::new().with_properties(properties(&schema, &different));
     let mut encoder = Encoder::new(File::create(&path)?, Arc::clone(&schema), options, GROUP_ROWS, lanes)?;
     let mut rows = 0_u64;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
+    let mut next = first;
+    while let Some(batch) = next {
         rows += batch.num_rows() as u64;
         let batch = arrow::array::RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?;
         encoder.write(&batch).await?;
+        next = stream.next().await.transpose()?;
     }
     encoder.finish().await?;
     let size = std::fs::metadata(&path)?.len();
@@ -222,7 +226,7 @@ async fn write(
 
 /// Written once, read once or twice, and gone within the hour: the time to encode counts, the size hardly. Text repeats
 /// itself and compresses; numbers do neither fast enough to pay.
-fn properties(schema: &Schema) -> WriterProperties {
+fn properties(schema: &Schema, different: &[(ColumnPath, DataType)]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::UNCOMPRESSED)
         .set_dictionary_enabled(false)
@@ -231,8 +235,9 @@ fn properties(schema: &Schema) -> WriterProperties {
         .set_max_row_group_row_count(Some(GROUP_ROWS));
     for field in schema.fields().iter().filter(|field| is_text(field.data_type())) {
         let path = ColumnPath::from(field.name().as_str());
+        let repeats = different.iter().all(|(different, _)| *different != path);
         properties = properties
-            .set_column_dictionary_enabled(path.clone(), true)
+            .set_column_dictionary_enabled(path.clone(), repeats)
             .set_column_compression(path, Compression::LZ4_RAW);
     }
     properties.build()

@@ -2,8 +2,9 @@
 //!
 //! A writer's bytes depend on how its input is cut into batches, so rows are cut anew into batches of one length, row
 //! groups and files of a fixed number of rows, under properties that never depend on the machine. Rows must come
-//! sorted by the table's key. Two row groups at most are in memory, encoded: columns are encoded on several threads, and what is
-//! finished is uploaded while the next is encoded. Size, rows and CRC32C are counted on the way: parquet's own page checksums cannot be written.
+//! sorted by the table's key. Two row groups at most are in memory, encoded (of few columns, one more for each thread):
+//! columns are encoded on several threads, and what is finished is uploaded while the next is encoded. Size, rows and CRC32C
+//! are counted on the way: parquet's own page checksums cannot be written.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
+use crate::engine::different::mostly_different;
 use crate::engine::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::lake::schema::conform;
@@ -112,7 +114,7 @@ pub async fn write(
             while let Some(batch) = cut.next_completed_batch() {
                 let file = match &mut open {
                     Some(file) => file,
-                    None => open.insert(OpenFile::new(lake, partition, files.len())?),
+                    None => open.insert(OpenFile::new(lake, partition, files.len(), &batch)?),
                 };
                 file.write(&batch).await?;
                 if file.rows >= partition.file_rows as u64
@@ -234,11 +236,12 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(lake: &Lake, partition: &Partition<'_>, number: usize) -> Result<Self> {
+    /// A file whose first rows are those of `first`.
+    fn new(lake: &Lake, partition: &Partition<'_>, number: usize, first: &RecordBatch) -> Result<Self> {
         let as_of = partition.table.by_day().then_some(partition.as_of);
         let below = format!("{}/part-{number:05}-{}.parquet", folder(partition.table.name, as_of), partition.run_id);
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(partition.table)?)
+            .with_properties(properties(partition.table, &mostly_different(first)?)?)
             // Arrow's own copy of the schema says nothing that Parquet's does not.
             .with_skip_arrow_metadata(true);
         let lanes = tokio::runtime::Handle::current().metrics().num_workers();
@@ -281,7 +284,7 @@ fn downcast(error: std::io::Error) -> object_store::Error {
     }
 }
 
-fn properties(table: &Published) -> Result<WriterProperties> {
+fn properties(table: &Published, different: &[(ColumnPath, DataType)]) -> Result<WriterProperties> {
     // Statistics stand in clear text in the footer: contact columns have none.
     let statistics = if table.contact { EnabledStatistics::None } else { EnabledStatistics::Chunk };
     let mut properties = WriterProperties::builder()
@@ -292,6 +295,14 @@ fn properties(table: &Published) -> Result<WriterProperties> {
     for key in table.key {
         let path = ColumnPath::from(*key);
         properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
+    }
+    for (path, kind) in different {
+        properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        let is_text = matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        // Ids that come in their order begin alike.
+        if is_text && table.key.iter().any(|key| path.parts() == [(*key).to_owned()]) {
+            properties = properties.set_column_encoding(path.clone(), Encoding::DELTA_BYTE_ARRAY);
+        }
     }
     Ok(properties.build())
 }

@@ -93,6 +93,7 @@ impl<'a> Writing<'a> {
 
     /// Writes a table's files for the day. Nothing is visible until the commit.
     pub(super) async fn write(&mut self, name: &'static str, stream: SendableRecordBatchStream) -> Result<u64> {
+        let began = std::time::Instant::now();
         let (published, table) = self.opened(name)?;
         let schema = table.file_schema(&stream.schema())?;
         let partition = Partition {
@@ -103,7 +104,8 @@ impl<'a> Writing<'a> {
             file_rows: parts::FILE_ROWS,
         };
         let files = Box::pin(parts::write(self.lake, &partition, stream)).await?;
-        let rows = files.iter().map(|file| file.rows).sum();
+        let rows: u64 = files.iter().map(|file| file.rows).sum();
+        tracing::debug!(name, rows, seconds = began.elapsed().as_secs_f64(), "written");
         self.written.push(Written { table: name, files, schema });
         Ok(rows)
     }
