@@ -303,6 +303,8 @@ impl Checked {
 
     /// The segments, against the catalogue where the landed data could be read.
     fn read(&mut self, definitions: &Definitions, catalogue: Option<&Catalogue>, as_of: NaiveDate) {
+        let unread = |path: &String| format!("{path} is not read: a segment is a file `<id>.toml` with `query = …`");
+        self.warnings.extend(definitions.unread().iter().map(unread));
         for definition in definitions.iter() {
             self.definitions.push(Definition { kind: "segment".to_owned(), id: definition.id.clone() });
         }

@@ -86,6 +86,7 @@ pub struct Fault {
 pub struct Definitions {
     all: Vec<Definition>,
     faults: Vec<Fault>,
+    unread: Vec<String>,
 }
 
 /// A segment whose query and goal are resolved.
@@ -150,7 +151,7 @@ impl Definitions {
     /// # Errors
     /// A folder or file that cannot be read.
     pub fn load(folder: &Path) -> Result<Self> {
-        let mut files = Vec::new();
+        let (mut files, mut unread) = (Vec::new(), Vec::new());
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -159,15 +160,22 @@ impl Definitions {
         for entry in entries {
             let path = entry.map_err(|error| Error::from(error).in_file(folder.display().to_string()))?.path();
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if hidden || path.extension().is_none_or(|extension| extension != "toml") || path.is_dir() {
+            let ending = path.extension();
+            if hidden || ending.is_some_and(|ending| ending == "md") {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if ending.is_none_or(|ending| ending != "toml") || path.is_dir() {
+                unread.push(format!("{FOLDER}/{name}"));
                 continue;
             }
             let bytes = std::fs::read(&path).map_err(|error| Error::from(error).in_file(path.display().to_string()))?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.push((format!("{FOLDER}/{name}"), bytes));
         }
         let texts = files.iter().map(|(path, bytes)| (path.clone(), String::from_utf8_lossy(bytes).into_owned()));
         let mut definitions = Self::from_files(texts);
+        unread.sort();
+        definitions.unread = unread;
         for (path, bytes) in &files {
             if let Err(wrong) = std::str::from_utf8(bytes) {
                 let at = wrong.valid_up_to();
@@ -211,12 +219,17 @@ impl Definitions {
         }
         all.sort_by(|a, b| a.id.cmp(&b.id));
         sort(&mut faults);
-        Self { all, faults }
+        Self { all, faults, unread: Vec::new() }
     }
 
     /// What is wrong with the files by themselves, before names are resolved.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// What lies in the folder and is no segment's file, nor a note (`*.md`) beside them, sorted.
+    pub fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     /// Every definition, sorted by id.

@@ -32,18 +32,16 @@ pub struct Asked {
 }
 
 impl Domain {
-    /// The landed columns that have its values, a list's elements each, together with whether the column is a list.
-    pub fn columns(self) -> &'static [(Table, &'static str, bool)] {
+    /// The landed columns that have its values, a list's elements each.
+    pub fn columns(self) -> &'static [(Table, &'static str)] {
         match self {
-            Domain::Tags => &[(Table::Customers, "tags", true)],
-            Domain::Labels => &[(Table::OrderItems, "labels", true), (Table::Products, "labels", true)],
-            Domain::Categories => &[
-                (Table::OrderItems, "category", false),
-                (Table::Products, "category", false),
-                (Table::Events, "category", false),
-            ],
-            Domain::EventTypes => &[(Table::Events, "type", false)],
-            Domain::Products => &[(Table::OrderItems, "product_id", false), (Table::Products, "product_id", false)],
+            Domain::Tags => &[(Table::Customers, "tags")],
+            Domain::Labels => &[(Table::OrderItems, "labels"), (Table::Products, "labels")],
+            Domain::Categories => {
+                &[(Table::OrderItems, "category"), (Table::Products, "category"), (Table::Events, "category")]
+            }
+            Domain::EventTypes => &[(Table::Events, "type")],
+            Domain::Products => &[(Table::OrderItems, "product_id"), (Table::Products, "product_id")],
         }
     }
 

@@ -85,6 +85,18 @@ fn every_fault_of_every_file_is_told_at_its_place() {
 }
 
 #[test]
+fn what_is_no_segment_in_the_folder_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["danes.toml", "swedes.sql", "norse.TOML", "README.md", ".hidden.sql"] {
+        std::fs::write(folder.path().join(name), sound("country = 'DK'")).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("older")).unwrap();
+    let definitions = Definitions::load(folder.path()).unwrap();
+    assert_eq!(definitions.unread(), ["sql/segments/norse.TOML", "sql/segments/older", "sql/segments/swedes.sql"]);
+    assert_eq!(definitions.iter().map(|definition| definition.id.as_str()).collect::<Vec<_>>(), ["danes"]);
+}
+
+#[test]
 fn circles_are_printed_once_each() {
     let query = |ids: &[&str]| {
         let all: Vec<String> = ids.iter().map(|id| format!("segment('{id}')")).collect();
