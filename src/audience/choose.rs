@@ -159,7 +159,8 @@ pub(super) async fn mapped_sql(session: &SessionContext, format: &Format, rows: 
     let list: Vec<String> =
         format.columns.iter().map(|column| format!("{} AS {}", column.value, identifier(&column.name))).collect();
     let list = list.join(", ");
-    let plain = format!("SELECT {list} FROM ({rows}) r ORDER BY r.customer_id");
+    // Rows are sorted before they are mapped: hashes are three times as long as what they are made of.
+    let plain = format!("SELECT {list} FROM (SELECT * FROM ({rows}) ORDER BY customer_id) r");
     if plan_text(session, &plain, &Params::new()).await.is_ok() {
         return Ok(plain);
     }
@@ -168,7 +169,7 @@ pub(super) async fn mapped_sql(session: &SessionContext, format: &Format, rows: 
         "SELECT r.*, p.* EXCEPT (customer_id, country, region, city, language, gender, birthday) FROM ({rows}) r \
          LEFT JOIN profile_day p ON p.customer_id = r.customer_id"
     );
-    let sql = format!("SELECT {list} FROM ({both}) r ORDER BY r.customer_id");
+    let sql = format!("SELECT {list} FROM (SELECT * FROM ({both}) ORDER BY customer_id) r");
     match plan_text(session, &sql, &Params::new()).await {
         Ok(_) => Ok(sql),
         Err(error) => Err(error
