@@ -1,6 +1,8 @@
 //! The API: segments, audiences and the ledger over HTTP, under the server's users.
 
 use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -166,6 +168,28 @@ fn what_is_asked_wrongly_is_told_with_what_would_be_right() {
     assert_eq!(problem(&answer), (422, "audience.no_consent".to_owned()));
     assert!(answer.json()["hint"].as_str().unwrap().contains("email_consent"));
     assert_eq!(other.one("SELECT count(*) FROM exports"), "0");
+}
+
+/// `tests/clients/openapi.py` makes a client of the document and asks with it.
+#[test]
+fn a_client_that_a_generator_made_agrees() {
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let shop = shop();
+    let marketer = user(&shop, "maria", &["--role", "marketer"]);
+    let server = Serving::with(&shop, &[NOW]);
+    let output = Command::new("python3")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/openapi.py"))
+        .args(["--http", &server.http.to_string()])
+        .env("ALLUVIAL_TEST_SECRET", &marketer)
+        .output()
+        .unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{wrong}\n{}", server.said());
+    eprintln!("{said}");
+    assert!(said.contains("skipped") || said.contains("the generated client agrees"), "{said}");
 }
 
 #[test]
