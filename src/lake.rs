@@ -34,6 +34,8 @@ pub mod snapshots;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+/// Uploads to a bucket that were begun and never completed.
+pub mod uploads;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path as FsPath, PathBuf};
@@ -67,6 +69,8 @@ struct Inner {
     store: Arc<settled::SettledStore>,
     /// The same, for the replay of Delta logs.
     log_store: Arc<dyn ObjectStore>,
+    /// The same, for what only some buckets tell.
+    bucket: Option<uploads::Bucket>,
 }
 
 /// What a listing tells of an object.
@@ -134,6 +138,10 @@ impl Lake {
     /// # Errors
     /// `lake.url` for a URL whose path is no path of a store.
     pub fn over(url: &Url, store: Arc<dyn ObjectStore>) -> Result<Lake> {
+        Self::in_bucket(url, store, None)
+    }
+
+    fn in_bucket(url: &Url, store: Arc<dyn ObjectStore>, bucket: Option<uploads::Bucket>) -> Result<Lake> {
         let mut url = url.clone();
         url.set_query(None);
         url.set_fragment(None);
@@ -147,7 +155,7 @@ impl Lake {
             "file" => Arc::clone(&store) as Arc<dyn ObjectStore>,
             _ => Arc::new(remembered::RememberedStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>)),
         };
-        Ok(Lake { inner: Arc::new(Inner { url, prefix, store, log_store }) })
+        Ok(Lake { inner: Arc::new(Inner { url, prefix, store, log_store, bucket }) })
     }
 
     fn local(folder: &FsPath) -> Result<Lake> {
@@ -162,11 +170,11 @@ impl Lake {
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
             .filter(|(name, _)| name.starts_with(prefix));
-        let (store, _) = object_store::parse_url_opts(url, options).map_err(|error| {
+        let (store, bucket) = uploads::open(url, options).map_err(|error| {
             Error::definition("lake.options", format!("the lake `{url}` cannot be opened: {error}"))
                 .with_hint("set the bucket or container in `[lake] url`, and the cloud's usual variables")
         })?;
-        Self::over(url, Arc::from(store))
+        Self::in_bucket(url, store, bucket)
     }
 
     /// The root, with a slash at its end.

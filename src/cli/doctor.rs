@@ -1,10 +1,11 @@
 //! `alluvial doctor`.
 
+mod bucket;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use url::Url;
 
 use super::Outcome;
 use super::opened::Call;
@@ -52,7 +53,7 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
         Box::pin(examined.tables(&lake)).await;
         Box::pin(examined.days(&lake, args.all, now)).await;
         examined.state(&lake, now).await;
-        examined.place(&lake);
+        examined.place(&lake).await;
         let bytes = examined.bytes(&lake).await;
         let ticks = ticks(&settings, now, &mut examined)?;
         let outcome = if examined.faulty { Outcome::Faulty } else { Outcome::Done };
@@ -202,14 +203,11 @@ impl Examined {
     }
 
     /// What the kind of store asks for.
-    fn place(&mut self, lake: &Lake) {
-        if lake.url().scheme() == "file"
-            && let Ok(folder) = lake.url().to_file_path()
-        {
-            return self.disk(&folder);
+    async fn place(&mut self, lake: &Lake) {
+        match lake.url().to_file_path() {
+            Ok(folder) if lake.url().scheme() == "file" => self.disk(&folder),
+            _ => Box::pin(bucket::examine(self, lake)).await,
         }
-        let (said, help) = uploads(lake.url());
-        self.look("lifecycle rules", said, &help);
     }
 }
 
@@ -271,38 +269,6 @@ impl Examined {
     }
 }
 
-/// What becomes of uploads that were begun and never completed, by the kind of store, and what to set once. Their listing is
-/// not among what the library of the stores offers, so the bucket's own rule has to take them away.
-fn uploads(lake: &Url) -> (&'static str, String) {
-    let place = lake.host_str().unwrap_or_default();
-    let invisible = "uploads that a killed writer began and never completed are invisible, and are paid for";
-    match lake.scheme() {
-        "s3" | "s3a" => (
-            invisible,
-            format!(
-                "set this rule once, and none that expires objects: `aws s3api put-bucket-lifecycle-configuration --bucket \
-                 {place} --lifecycle-configuration '{S3_RULE}'`"
-            ),
-        ),
-        "gs" => (
-            invisible,
-            format!(
-                "write `{GS_RULE}` to rule.json and set it once, with no rule that deletes objects: `gcloud storage buckets \
-                 update gs://{place} --lifecycle-file=rule.json`"
-            ),
-        ),
-        _ => (
-            "blocks that a killed writer left go by themselves after a week",
-            "give the container no rule that deletes blobs of the lake".to_owned(),
-        ),
-    }
-}
-
-/// What `put-bucket-lifecycle-configuration` takes.
-const S3_RULE: &str = r#"{"Rules":[{"ID":"abort-incomplete-uploads","Status":"Enabled","Filter":{"Prefix":""},"AbortIncompleteMultipartUpload":{"DaysAfterInitiation":1}}]}"#;
-/// What `gcloud storage buckets update --lifecycle-file` takes.
-const GS_RULE: &str = r#"{"rule":[{"action":{"type":"AbortIncompleteMultipartUpload"},"condition":{"age":1}}]}"#;
-
 /// Bytes for people.
 fn shown(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a size for people")]
@@ -342,23 +308,4 @@ fn ticks(settings: &Settings, now: DateTime<Utc>, examined: &mut Examined) -> Re
         rows.push(vec![instant(tick), Cell::Text(job), Cell::maybe(day, |day| Cell::text(day.to_string()))]);
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_is_told_the_rule_that_takes_unfinished_uploads_away() {
-        for rule in [S3_RULE, GS_RULE] {
-            serde_json::from_str::<serde_json::Value>(rule).unwrap();
-        }
-        let of = |url: &str| uploads(&Url::parse(url).unwrap());
-        let (said, help) = of("s3://shop-lake/prod/");
-        assert!(said.contains("never completed"));
-        assert!(help.contains("--bucket shop-lake ") && help.contains(S3_RULE), "{help}");
-        let (_, help) = of("gs://shop-lake/");
-        assert!(help.contains(GS_RULE) && help.contains("gs://shop-lake "), "{help}");
-        assert!(of("az://lake/").1.contains("no rule that deletes"));
-    }
 }

@@ -29,6 +29,7 @@ pub fn execute(_args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result
         rows.push(vec![Cell::text("data files"), Cell::count(done.files), Cell::count(done.bytes)]);
         for (what, count) in [
             ("temporary files", done.staging),
+            ("unfinished uploads", done.uploads),
             ("log files", done.logs),
             ("checkpoints written", done.checkpoints),
             ("records of the state", done.state),

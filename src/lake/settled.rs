@@ -37,7 +37,7 @@ impl SettledStore {
         self.done.load(Ordering::Relaxed)
     }
 
-    fn answered<T>(&self, answer: T) -> T {
+    pub(super) fn answered<T>(&self, answer: T) -> T {
         self.done.fetch_add(1, Ordering::Relaxed);
         answer
     }

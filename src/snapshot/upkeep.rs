@@ -12,7 +12,7 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use super::held;
 use super::setup::Project;
 use crate::config::RetentionSettings;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::lake::durable;
 use crate::lake::manifest::Manifest;
 use crate::lake::provider::manifests;
@@ -35,6 +35,8 @@ pub struct Done {
     pub bytes: u64,
     /// Temporary files of killed writers.
     pub staging: u64,
+    /// Uploads to a bucket that killed writers began, and that were aborted.
+    pub uploads: u64,
     /// Small files that were merged, and the files that hold their rows now.
     pub compacted: Compacted,
     /// Checkpoints that were written.
@@ -50,7 +52,7 @@ pub struct Done {
 impl Done {
     /// Everything that was removed.
     pub fn objects(&self) -> u64 {
-        self.files + self.staging + self.logs + self.state
+        self.files + self.staging + self.uploads + self.logs + self.state
     }
 }
 
@@ -105,6 +107,7 @@ pub async fn run(project: &Project, at: DateTime<Utc>) -> Result<Done> {
     {
         done.staging = durable::sweep(&folder, at - GRACE).map_err(|error| crate::lake::failure(error, "lake"))?;
     }
+    Box::pin(abort_uploads(lake, at, &mut done)).await;
     // Last: what is merged now is swept by the next upkeep.
     for table in published::tables() {
         let compacted = Box::pin(Table::compact(lake, &table, at)).await?;
@@ -199,6 +202,41 @@ async fn sweep_files(lake: &Lake, snapshots: &Snapshots, at: DateTime<Utc>, done
         done.bytes += object.size;
     }
     Ok(())
+}
+
+/// Aborts the uploads below the lake that were begun more than a day ago, as files without a name go: no run takes as long,
+/// so their writer is dead, while those of a night that runs are younger. A bucket that does not let us is told of, and is no
+/// reason to leave the rest undone.
+async fn abort_uploads(lake: &Lake, at: DateTime<Utc>, done: &mut Done) {
+    let uploads = match lake.unfinished_uploads().await {
+        Ok(uploads) => uploads.unwrap_or_default(),
+        Err(error) => return done.warnings.push(stay("uploads that were begun and never completed", &error)),
+    };
+    let (mut kept, mut first) = (0, None);
+    for upload in uploads.iter().filter(|upload| upload.began_at < at - GRACE) {
+        match lake.abort_upload(upload).await {
+            Ok(()) => done.uploads += 1,
+            Err(error) => {
+                kept += 1;
+                // What holds for one of these holds for all, and each may take minutes.
+                let is_last = error.kind() == Kind::Transient || error.code() == "lake.denied";
+                first.get_or_insert(error);
+                if is_last {
+                    break;
+                }
+            }
+        }
+    }
+    if let Some(error) = first {
+        done.warnings.push(stay(&format!("{kept} uploads or more that were begun and never completed"), &error));
+    }
+}
+
+fn stay(what: &str, error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{what} stay: {error}; {hint}"),
+        None => format!("{what} stay: {error}"),
+    }
 }
 
 #[cfg(test)]

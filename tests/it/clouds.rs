@@ -1,5 +1,7 @@
 //! The whole of it on object stores: S3, Azure and Google Cloud Storage, each an emulator on loopback.
 
+mod uploads;
+
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;

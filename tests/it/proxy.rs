@@ -28,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) lose: Option<(usize, Lost)>,
     /// One request in so many is refused before it arrives, as a store does that is asked too much.
     pub(crate) refuse: Option<u64>,
+    /// Requests of a method whose target holds a word are denied, as by somebody who may not do that.
+    pub(crate) denied: Option<(&'static str, &'static str)>,
     /// Whether conditions are dropped, as some look-alikes of S3 do.
     pub(crate) unconditional: bool,
     /// Whether what passes is Google's dialect, to be spoken to S3.
@@ -165,9 +167,12 @@ fn serve(client: &TcpStream, server: SocketAddr, rules: &Mutex<Rules>) -> std::i
     let mut from = BufReader::new(client);
     while let Some(request) = Message::read(&mut from, false, false)? {
         let path = request.first.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (delay, refused, lost) = {
+        let (delay, refused, denied, lost) = {
             let mut rules = rules.lock().unwrap();
             let write = request.first.starts_with("PUT ");
+            let denied = rules
+                .denied
+                .is_some_and(|(method, word)| request.first.starts_with(method) && request.first.contains(word));
             if write {
                 rules.writes.push(path);
             }
@@ -175,11 +180,15 @@ fn serve(client: &TcpStream, server: SocketAddr, rules: &Mutex<Rules>) -> std::i
             let refused = rules.refuse.is_some_and(|share| rules.requests.is_multiple_of(share));
             let number = rules.writes.len().wrapping_sub(1);
             let lost = rules.lose.filter(|(at, _)| write && *at == number).map(|(_, how)| how);
-            (rules.delay, refused, lost)
+            (rules.delay, refused, denied, lost)
         };
         std::thread::sleep(delay);
         if refused {
             Message::error("503 Slow Down").write(client)?;
+            continue;
+        }
+        if denied {
+            Message::error("403 Forbidden").write(client)?;
             continue;
         }
         let answer = forward(request, server, rules)?;
