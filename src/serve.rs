@@ -3,6 +3,7 @@
 //! Both doors of SQL plan a statement when it is executed, over one published state (`state`), within what its user may see
 //! (`catalog`), and run it as a stream that can be stopped (`running`).
 
+mod activity;
 /// What a sight sees of a state.
 pub mod catalog;
 mod comments;
@@ -16,12 +17,14 @@ mod incoming;
 pub mod links;
 mod login;
 mod metrics;
+mod path;
 mod pg;
 mod postgres;
 mod running;
 mod secret;
 mod segment;
 mod session;
+mod shared;
 mod sql;
 /// What is published, as statements see it.
 pub mod state;
@@ -44,7 +47,7 @@ use crate::snapshot::setup::Project;
 use flight::FlightDoor;
 use incoming::HttpListener;
 use postgres::PostgresDoor;
-use session::{Core, Stage, reached};
+use shared::{Core, Stage, reached};
 use tls::Certificate;
 
 pub use http::link::check_new as check_new_link;

@@ -1,7 +1,7 @@
 //! The one catalogue of both doors: what a sight sees of a state.
 //!
 //! `public` has the published tables and the views over them, `segment` a view for every segment, `landing` the landed
-//! tables, `pg_catalog` what tools ask about those. Nothing is opened before a statement names it.
+//! tables, `pg_catalog` and `information_schema` what tools ask about those. Nothing is opened before a statement names it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
 
 use super::comments;
+use super::path::WithPaths;
 use super::pg::{CATALOG, PgCatalog, PgTemplate};
 use super::segment::SegmentTable;
 use super::state::{SegmentRow, Sight, State, newest_only};
@@ -66,8 +67,9 @@ impl Catalog {
             catalog.register_schema("landing", Arc::new(landing))?;
         }
         catalog.register_schema("pg_catalog", Arc::clone(&pg) as Arc<dyn SchemaProvider>)?;
+        catalog.register_schema("information_schema", Arc::new(pg.information()))?;
         let list = Arc::new(MemoryCatalogProviderList::new());
-        list.register_catalog(CATALOG.to_owned(), catalog);
+        list.register_catalog(CATALOG.to_owned(), Arc::new(WithPaths(catalog)));
         let list = list as Arc<dyn CatalogProviderList>;
         pg.set(Arc::clone(&list), told);
 

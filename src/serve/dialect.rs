@@ -3,11 +3,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, Query, SelectItem, SetExpr, TableFactor, Value, ValueWithSpan, VisitMut,
-    VisitorMut, visit_relations,
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Query, SelectItem, SetExpr, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use super::pg::VECTORS;
 
 /// What `psql` gathers about objects of which there are none: the roles of roles and of policies. The engine cannot plan
 /// how it is asked.
@@ -26,9 +28,22 @@ struct Translation;
 impl VisitorMut for Translation {
     type Break = ();
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => lower(name),
+            TableFactor::Table { name, .. } => qualify(name),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let written = match expr {
-            Expr::Function(function) => storage_options(function).or_else(|| array_of(function)),
+            Expr::Function(function) => storage_options(function)
+                .or_else(|| array_of(function))
+                .or_else(|| subscripts(function))
+                .or_else(|| local_time(function)),
+            Expr::Cast { expr, data_type, .. } => vector(expr, data_type),
             Expr::Subquery(query) if of_no_column(query) => read("CAST(NULL AS VARCHAR)"),
             Expr::Subquery(query) => {
                 look_up(query);
@@ -60,6 +75,67 @@ fn read(text: &str) -> Option<Expr> {
 fn storage_options(function: &Function) -> Option<Expr> {
     let text = function.to_string();
     (text.starts_with("array_to_string(") && text.contains("unnest(tc.reloptions)")).then(|| read("''")).flatten()
+}
+
+/// A table of the catalogue that the library's own rewrite does not know.
+fn qualify(name: &mut ObjectName) {
+    if name.to_string().eq_ignore_ascii_case("pg_stat_activity") {
+        name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
+    }
+}
+
+/// The name of a function of tables, which the engine takes as it is written.
+fn lower(name: &mut ObjectName) {
+    for part in &mut name.0 {
+        if let ObjectNamePart::Identifier(name) = part
+            && name.quote_style.is_none()
+        {
+            name.value = name.value.to_lowercase();
+        }
+    }
+}
+
+/// `generate_subscripts(list, 1)`: the places of a list's elements, as rows.
+fn subscripts(function: &Function) -> Option<Expr> {
+    if !function.name.to_string().eq_ignore_ascii_case("generate_subscripts") {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(array)), FunctionArg::Unnamed(FunctionArgExpr::Expr(by))] =
+        list.args.as_slice()
+    else {
+        return None;
+    };
+    if by.to_string() != "1" {
+        return None;
+    }
+    let mut written = read("unnest(generate_series(CAST(1 AS BIGINT), CAST(array_length(NULL) AS BIGINT)))")?;
+    let _whole = VisitMut::visit(&mut written, &mut Fill(Some(array.clone())));
+    Some(written)
+}
+
+/// `localtimestamp`: the present, as a clock of the session's zone shows it.
+fn local_time(function: &Function) -> Option<Expr> {
+    let is_bare = matches!(function.args, FunctionArguments::None);
+    (is_bare && function.name.to_string().eq_ignore_ascii_case("localtimestamp"))
+        .then(|| read("to_local_time(now())"))
+        .flatten()
+}
+
+/// The places of an index's columns as a text, which has spaces between them.
+fn vector(expr: &Expr, data_type: &DataType) -> Option<Expr> {
+    let name = match expr {
+        Expr::Identifier(name) => name,
+        Expr::CompoundIdentifier(names) => names.last()?,
+        _ => return None,
+    };
+    let is_text = matches!(data_type, DataType::Varchar(_) | DataType::Text | DataType::CharacterVarying(_));
+    if !is_text || !VECTORS.contains(&name.value.as_str()) {
+        return None;
+    }
+    let mut written = read("array_to_string(NULL, ' ')")?;
+    let _whole = VisitMut::visit(&mut written, &mut Fill(Some(expr.clone())));
+    Some(written)
 }
 
 /// Whether a value is asked of what no column has. Tools ask it by the row outside, which the engine plans of aggregates
@@ -195,6 +271,30 @@ mod tests {
         );
         let of_roles = written("SELECT array(SELECT rolname FROM pg_catalog.pg_roles) AS roles");
         assert_eq!(of_roles, "SELECT arrow_cast(make_array(), 'List(Utf8)') AS roles");
+    }
+
+    #[test]
+    fn functions_of_tables_are_named_in_any_case() {
+        assert_eq!(
+            written("SELECT * FROM GENERATE_SERIES(1, 7) AS n, \"Odd\"(1)"),
+            "SELECT * FROM generate_series(1, 7) AS n, \"Odd\"(1)"
+        );
+        assert_eq!(
+            written("SELECT pg_stat_activity.pid FROM pg_stat_activity"),
+            "SELECT pg_stat_activity.pid FROM pg_catalog.pg_stat_activity"
+        );
+        assert_eq!(written("SELECT LocalTimestamp, now()"), "SELECT to_local_time(now()), now()");
+    }
+
+    #[test]
+    fn places_of_columns_are_rows_and_texts() {
+        assert_eq!(
+            written(
+                "SELECT unnest(i.indkey), generate_subscripts(i.indkey, 1), i.indkey::varchar, i.n::varchar FROM pg_index i"
+            ),
+            "SELECT unnest(i.indkey), unnest(generate_series(CAST(1 AS BIGINT), CAST(array_length(i.indkey) AS BIGINT))), \
+             array_to_string(i.indkey, ' '), i.n::VARCHAR FROM pg_index i"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use super::catalog::is_published;
+use super::path::{self, SIGN};
 use super::pg::CATALOG;
 use crate::diagnostic::nearest;
 use crate::error::{Error, Kind};
@@ -51,6 +52,10 @@ impl Fault {
 
     pub(super) fn revoked() -> Self {
         Self::new("57P01", "the user was revoked or has expired")
+    }
+
+    pub(super) fn terminated() -> Self {
+        Self::new("57P01", "the session was ended by `pg_terminate_backend`")
     }
 
     pub(super) fn too_many_rows(limit: u64) -> Self {
@@ -115,12 +120,30 @@ impl Fault {
         }
     }
 
+    /// A table that is in no schema of a session's `search_path`.
+    fn not_on_path(path: &str, name: &str, known: &[String]) -> Self {
+        if path.split(',').any(|schema| schema == path::DEFAULT) {
+            return Self::of_plan(format!("table '{CATALOG}.{}.{name}' not found", path::DEFAULT), known);
+        }
+        let fault = Self::new("42P01", format!("there is no table `{name}` in the schemas of `search_path`"));
+        let elsewhere =
+            known.iter().find(|table| *table == name || table.rsplit_once('.').is_some_and(|(_, n)| n == name));
+        match elsewhere {
+            Some(table) if table.contains('.') => fault.hint(format!("write `{table}`")),
+            Some(table) => fault.hint(format!("write `{}.{table}`", path::DEFAULT)),
+            None => fault.hint("write the schema before it, or `RESET search_path`"),
+        }
+    }
+
     fn of_plan(message: String, known: &[String]) -> Self {
         if message.contains("not supported: ") && ["DDL", "DML", "Statement"].iter().any(|w| message.starts_with(w)) {
             return Self::read_only();
         }
         if let Some(missing) = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
             let missing = missing.strip_prefix(&format!("{CATALOG}.")).unwrap_or(missing);
+            if let Some((path, name)) = missing.strip_prefix(SIGN).and_then(|rest| rest.rsplit_once('.')) {
+                return Self::not_on_path(path, name, known);
+            }
             let name = missing.strip_prefix("public.").unwrap_or(missing);
             if is_published(name.strip_suffix("_latest").unwrap_or(name)) || name.starts_with("landing.") {
                 return Self::new("42501", format!("the user may not read `{name}`"))
@@ -210,6 +233,9 @@ mod tests {
         assert_eq!((fault.state, fault.hint.as_deref()), ("42P01", Some("did you mean `segment_sizes`?")));
         assert_eq!(plan("table 'alluvial.public.customer_contacts' not found").state, "42501");
         assert_eq!(plan("table 'alluvial.landing.orders' not found").state, "42501");
+        assert_eq!(plan("table 'alluvial.search_path:segment,public.orders' not found").state, "42501");
+        let fault = plan("table 'alluvial.search_path:segment.segment_sizes' not found");
+        assert_eq!((fault.state, fault.hint.as_deref()), ("42P01", Some("write `public.segment_sizes`")));
         assert_eq!(plan("DDL not supported: CreateExternalTable").state, "25006");
         assert_eq!(plan("Invalid function 'foo'").state, "42883");
         assert_eq!(Fault::of(DataFusionError::ResourcesExhausted("x".into()), &[]).state, "53200");

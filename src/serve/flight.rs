@@ -32,7 +32,8 @@ use tonic::{Code, Status};
 use super::fault::Fault;
 use super::incoming::Wire;
 use super::running::Rows;
-use super::session::{Core, Session, Stage, reached};
+use super::session::Session;
+use super::shared::{Core, Stage, reached};
 
 /// For how long a token serves that nobody uses.
 const TOKEN_IDLE: Duration = Duration::from_secs(3600);

@@ -32,7 +32,8 @@ use axum::routing::{any, get};
 use serde_json::Value;
 
 use super::incoming::Peer;
-use super::session::{Core, Session, Stage};
+use super::session::Session;
+use super::shared::{Core, Stage};
 use crate::audience::format::Format;
 use audience::Asked;
 use caller::Callers;

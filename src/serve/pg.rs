@@ -1,24 +1,38 @@
 //! `pg_catalog` and Postgres's functions, for the tools that ask for them before anything else.
 //!
 //! The tables and most functions are `datafusion-pg-catalog`'s. Ours is that object numbers stay the same from one
-//! published state to the next, that comments are told, and that `version()` says what tools parse.
+//! published state to the next, that comments are told, that `version()` says what tools parse, and what is not the same in
+//! the library and in Postgres: a module each.
 
+/// `information_schema`.
+mod columns;
+/// What is said of tables and columns.
+mod description;
+/// Tables of keys and indexes.
+mod keys;
+/// Intervals times numbers, truth values and their texts.
+mod operators;
+/// What a session is told of itself and of others.
+mod own;
 /// `to_regtype`.
 mod regtype;
+/// `YYYY-MM-DD`.
+mod template;
+/// Functions of times.
+mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProviderList, MemTable, SchemaProvider, Session, TableProvider};
+use datafusion::catalog::{CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
 };
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
@@ -31,14 +45,21 @@ use super::state::Sight;
 use super::workers::Pausing;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+pub(super) use columns::Information;
+use description::Descriptions;
+pub(super) use keys::VECTORS;
+use operators::Operators;
+use own::StatActivity;
+pub(super) use own::{Asker, functions as functions_of};
 use regtype::RegType;
+pub(super) use times::functions as functions_of_times;
 
 /// The name of the one catalogue, which Postgres calls a database.
 pub(super) const CATALOG: &str = "alluvial";
 /// What tools are told that they talk to.
 pub(super) const SERVER_VERSION: &str = concat!("16.6 (Alluvial ", env!("CARGO_PKG_VERSION"), ")");
-/// The number of `pg_class` itself, which says of a description what it describes.
-const PG_CLASS: i32 = 1259;
+/// The zone of whoever sets none.
+pub(super) const UTC: &str = "UTC";
 /// Sights whose numbers are kept.
 const SIGHTS: usize = 256;
 
@@ -65,8 +86,18 @@ impl PgTemplate {
         let recovering = Constant::new("pg_is_in_recovery", ScalarValue::from(false));
         session.register_udf(ScalarUDF::new_from_impl(recovering));
         let fixed = Arc::new(PgCatalogStaticTables::try_new()?);
-        let base = SessionStateBuilder::new_from_existing(session.state());
-        let base = base.with_physical_optimizer_rule(Arc::new(Pausing)).build();
+        for function in times::functions(UTC) {
+            session.register_udf(function);
+        }
+        let mut state = session.state();
+        let options = state.config_mut().options_mut();
+        // Ours has Postgres's columns.
+        options.catalog.information_schema = false;
+        // Functions of times are made anew by what it says whenever a state is built.
+        options.execution.time_zone = Some(UTC.to_owned());
+        let base = SessionStateBuilder::new_from_existing(state);
+        let mut base = base.with_physical_optimizer_rule(Arc::new(Pausing)).build();
+        base.register_expr_planner(Arc::new(Operators::new()))?;
         Ok(Self { base, fixed, of_sight: Mutex::default() })
     }
 
@@ -187,137 +218,45 @@ impl PgCatalog {
         *self.told.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// `obj_description` and `col_description`, which answer once [`PgCatalog::describe`] has been called.
-    pub(super) fn functions(self: &Arc<Self>) -> [ScalarUDF; 2] {
-        ["obj_description", "col_description"].map(|name| {
-            ScalarUDF::new_from_impl(Describing {
-                name,
-                of: Arc::clone(self),
-                signature: Signature::variadic_any(Volatility::Stable),
-            })
-        })
-    }
-
     async fn named(&self, table: &str) -> DfResult<Arc<dyn TableProvider>> {
         let found = self.inner.table(table).await?;
         found.ok_or_else(|| DataFusionError::Internal(format!("there is no {table}")))
     }
 
-    /// Finds out which object has which description.
-    pub(super) async fn describe(&self, session: &SessionContext) -> DfResult<Told> {
-        if let Some(told) = self.told.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(told);
-        }
-        let comments = Arc::clone(&self.comments.read().unwrap_or_else(PoisonError::into_inner));
-        let classes =
-            session.read_table(self.named("pg_class").await?)?.select_columns(&["oid", "relname", "relnamespace"])?;
-        let spaces = session.read_table(self.named("pg_namespace").await?)?.select_columns(&["oid", "nspname"])?;
-        let mut schemas = HashMap::new();
-        for batch in spaces.collect().await? {
-            for (oid, name) in numbered(&batch, 0, 1)? {
-                schemas.insert(oid, name);
-            }
-        }
-        let mut told = HashMap::new();
-        for batch in classes.collect().await? {
-            let spaces = batch.column(2).as_primitive_opt::<Int32Type>();
-            for (row, (oid, table)) in numbered(&batch, 0, 1)?.into_iter().enumerate() {
-                let schema = spaces.and_then(|spaces| schemas.get(&spaces.value(row)));
-                let Some(schema) = schema else { continue };
-                let Some(comments) = comments.0.get(&(schema.clone(), table)) else { continue };
-                told.extend(comments.table.iter().map(|text| ((oid, 0), text.clone())));
-                told.extend(comments.columns.iter().map(|(place, text)| ((oid, *place), text.clone())));
-            }
-        }
-        let told = Arc::new(told);
-        *self.told.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&told));
-        Ok(told)
+    /// `information_schema` over the catalogues that were made last.
+    pub(super) fn information(&self) -> Information {
+        Information(self.current.clone())
     }
-
-    /// The rows of `pg_description`.
-    async fn descriptions(&self) -> DfResult<RecordBatch> {
-        let told = match self.current.list() {
-            Some(_) => self.describe(&SessionContext::new_with_state(bare())).await?,
-            None => Told::default(),
-        };
-        let mut rows: Vec<(&(i32, i32), &String)> = told.iter().collect();
-        rows.sort();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(rows.iter().map(|((oid, _), _)| *oid).collect::<Int32Array>()),
-            Arc::new(rows.iter().map(|_| PG_CLASS).collect::<Int32Array>()),
-            Arc::new(rows.iter().map(|((_, place), _)| *place).collect::<Int32Array>()),
-            Arc::new(rows.iter().map(|(_, text)| Some(text.as_str())).collect::<StringArray>()),
-        ];
-        Ok(RecordBatch::try_new(description_schema(), columns)?)
-    }
-}
-
-/// The columns of `pg_description`.
-fn description_schema() -> SchemaRef {
-    let number = |name: &str| Field::new(name, DataType::Int32, false);
-    let text = Field::new("description", DataType::Utf8, false);
-    Arc::new(Schema::new(vec![number("objoid"), number("classoid"), number("objsubid"), text]))
-}
-
-/// `pg_description`, whose rows are found when they are read and not before: finding them reads `pg_class`, and that
-/// lists this table while it holds the numbers of all.
-#[derive(Debug)]
-struct Descriptions(Weak<PgCatalog>);
-
-#[async_trait]
-impl TableProvider for Descriptions {
-    fn schema(&self) -> SchemaRef {
-        description_schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let rows = match self.0.upgrade() {
-            Some(catalog) => catalog.descriptions().await?,
-            None => RecordBatch::new_empty(description_schema()),
-        };
-        MemTable::try_new(description_schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
-    }
-}
-
-/// A session that knows nothing, for two tables that are read whole.
-fn bare() -> SessionState {
-    SessionStateBuilder::new().build()
-}
-
-/// A column of numbers beside one of names.
-fn numbered(batch: &RecordBatch, number: usize, name: usize) -> DfResult<Vec<(i32, String)>> {
-    let wrong = || DataFusionError::Internal("pg_class has other columns than it had".to_owned());
-    let numbers = batch.column(number).as_primitive_opt::<Int32Type>().ok_or_else(wrong)?;
-    let names = arrow::compute::cast(batch.column(name), &DataType::Utf8)?;
-    let names = names.as_string_opt::<i32>().ok_or_else(wrong)?;
-    Ok((0..batch.num_rows()).map(|row| (numbers.value(row), names.value(row).to_owned())).collect())
 }
 
 #[async_trait]
 impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
-        self.inner.table_names()
+        let mut names = self.inner.table_names();
+        names.push("pg_stat_activity".to_owned());
+        names
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match name {
             "pg_description" => Ok(Some(Arc::new(Descriptions(Weak::clone(&self.own))))),
+            "pg_stat_activity" => Ok(Some(Arc::new(StatActivity))),
+            "pg_index" | "pg_constraint" => Ok(Some(keys::of_keys(self.named(name).await?.as_ref())?)),
+            "pg_class" => {
+                let session = SessionContext::new_with_state(SessionStateBuilder::new().build());
+                Ok(Some(keys::of_classes(self.named(name).await?, &session)?))
+            }
             _ => self.inner.table(name).await,
         }
     }
 
+    async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {
+        let of_name = if name == "pg_stat_activity" { TableType::View } else { TableType::Base };
+        Ok(self.table_exist(name).then_some(of_name))
+    }
+
     fn table_exist(&self, name: &str) -> bool {
-        self.inner.table_exist(name)
+        name == "pg_stat_activity" || self.inner.table_exist(name)
     }
 }
 
@@ -352,61 +291,5 @@ impl ScalarUDFImpl for Constant {
 
     fn invoke_with_args(&self, _arguments: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         Ok(ColumnarValue::Scalar(self.value.clone()))
-    }
-}
-
-/// `obj_description(oid, …)` and `col_description(oid, place)`.
-#[derive(Debug)]
-struct Describing {
-    name: &'static str,
-    of: Arc<PgCatalog>,
-    signature: Signature,
-}
-
-impl PartialEq for Describing {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && Arc::ptr_eq(&self.of, &other.of)
-    }
-}
-
-impl Eq for Describing {}
-
-impl std::hash::Hash for Describing {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for Describing {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let told = self.of.told.read().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
-        let number = |place: usize| -> DfResult<ArrayRef> {
-            let Some(argument) = arguments.args.get(place) else {
-                return Err(DataFusionError::Plan(format!("`{}` takes an oid", self.name)));
-            };
-            Ok(arrow::compute::cast(&argument.to_array(arguments.number_rows)?, &DataType::Int32)?)
-        };
-        let oids = number(0)?;
-        let places = if self.name == "col_description" { Some(number(1)?) } else { None };
-        let oids = oids.as_primitive::<Int32Type>();
-        let mut texts = StringBuilder::new();
-        for row in 0..arguments.number_rows {
-            let place = places.as_ref().map_or(0, |places| places.as_primitive::<Int32Type>().value(row));
-            let text = oids.is_valid(row).then(|| told.get(&(oids.value(row), place))).flatten();
-            texts.append_option(text);
-        }
-        Ok(ColumnarValue::Array(Arc::new(texts.finish())))
     }
 }

@@ -8,6 +8,8 @@
 mod copy;
 /// Cursors of SQL: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
 mod cursor;
+/// How values are told.
+mod encoding;
 /// The extended protocol: parse, bind, describe, execute.
 mod extended;
 /// Statements that are prepared by SQL: `PREPARE`, `EXECUTE`, `DEALLOCATE`.
@@ -23,7 +25,6 @@ mod transaction;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fault::Fault;
 use super::metrics::Door;
-use super::session::{Core, Session, Stage, reached};
+use super::session::Session;
+use super::shared::{Core, Stage, reached};
 use cursor::Cursors;
 use extended::Prepared;
 pub(super) use extended::parameters;
@@ -67,7 +69,6 @@ type CancelKey = (i32, Vec<u8>);
 /// The sessions by what a cancel request names.
 #[derive(Default)]
 struct Registry {
-    next: AtomicI32,
     sessions: Mutex<HashMap<CancelKey, Weak<Session>>>,
 }
 
@@ -193,7 +194,7 @@ impl Connection {
             let most = if known.is_some() { MESSAGE } else { STRANGERS_MESSAGE };
             let message = tokio::select! {
                 () = &mut login, if known.is_none() => return Ok(()),
-                () = ended => return farewell(&mut socket, Fault::revoked()).await,
+                fault = ended => return farewell(&mut socket, fault).await,
                 () = reached(&mut stage, Stage::Closing) => {
                     return farewell(&mut socket, Fault::stopped()).await;
                 }
@@ -253,7 +254,7 @@ impl Connection {
         let late = self.core.settings.statement_timeout + GRACE;
         tokio::select! {
             () = tokio::time::sleep(late) => {}
-            () = async { session.has_ended().await; tokio::time::sleep(LAST_WORDS).await } => {}
+            () = async { drop(session.has_ended().await); tokio::time::sleep(LAST_WORDS).await } => {}
             () = async {
                 reached(&mut stage, Stage::Ending).await;
                 tokio::time::sleep(LAST_WORDS).await;
@@ -263,7 +264,7 @@ impl Connection {
 
     /// Makes the session of somebody who is let in, and gives what a cancel request must name.
     fn admit(&self, session: Arc<Session>, long_key: bool) -> (i32, SecretKey) {
-        let pid = self.registry.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let pid = session.pid();
         let random = super::secret::random();
         let key = match long_key {
             true => SecretKey::Bytes(random.to_vec().into()),

@@ -10,9 +10,10 @@ use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
+use super::activity::Activity;
 use super::fault::Fault;
 use super::metrics::Door;
-use super::session::Core;
+use super::shared::Core;
 use super::workers::Answer;
 
 /// A statement that is being answered.
@@ -26,12 +27,14 @@ pub(super) struct Running {
 struct Meter {
     core: Arc<Core>,
     door: Door,
+    activity: Arc<Activity>,
     since: Instant,
     rows: u64,
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
+        self.activity.ends();
         self.core.metrics.finished(self.door, self.since.elapsed(), self.rows);
     }
 }
@@ -41,10 +44,12 @@ impl Running {
     pub(super) fn begin(
         core: Arc<Core>,
         door: Door,
+        activity: Arc<Activity>,
         timeout: Option<Duration>,
         stop: impl Future<Output = Fault> + Send + 'static,
     ) -> Self {
         core.metrics.started(door);
+        activity.begins();
         let stop = async move {
             let late = async {
                 match timeout {
@@ -57,7 +62,7 @@ impl Running {
                 () = late => Fault::timeout(),
             }
         };
-        Self { stop: Box::pin(stop), meter: Meter { core, door, since: Instant::now(), rows: 0 } }
+        Self { stop: Box::pin(stop), meter: Meter { core, door, activity, since: Instant::now(), rows: 0 } }
     }
 
     /// Does a part of the work, unless the statement must stop before.

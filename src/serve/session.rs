@@ -1,7 +1,6 @@
 //! Somebody who is connected: through either door a session plans and runs statements, each over one published state.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,136 +15,18 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::activity::Activity;
 use super::catalog::Catalog;
 use super::fault::Fault;
-use super::login::Gate;
-use super::metrics::{Door, Gauges, Metrics, resident};
+use super::metrics::Door;
+use super::path;
+use super::pg::{Asker, CATALOG, functions_of, functions_of_times};
 use super::running::{Rows, Running};
-use super::sql::Reader;
-use super::state::{Sight, State, States};
-use super::users::{self, User};
-use super::workers::{Lanes, Workers};
-use crate::calendar::Clock;
+use super::shared::{Core, Stage, reached};
+use super::state::{Sight, State};
+use super::users::User;
 use crate::config::ServeSettings;
 use crate::engine::table_names;
-use crate::error::Result;
-use crate::snapshot::setup::Project;
-
-/// How far the server is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    /// It answers.
-    Open,
-    /// It takes nothing new; what runs may finish.
-    Closing,
-    /// What still runs is ended.
-    Ending,
-}
-
-/// Waits until the server is that far on its way out.
-pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, least: Stage) {
-    // What it gives is a lock, which nobody may hold while waiting for something else.
-    drop(stage.wait_for(|stage| *stage >= least).await);
-}
-
-/// What both doors share.
-pub(super) struct Core {
-    pub(super) project: Arc<Project>,
-    pub(super) clock: Clock,
-    pub(super) settings: ServeSettings,
-    pub(super) states: States,
-    pub(super) gate: Gate,
-    pub(super) reader: Reader,
-    pub(super) workers: Workers,
-    pub(super) lanes: Lanes,
-    pub(super) metrics: Metrics,
-    pub(super) stage: watch::Sender<Stage>,
-    sessions: Mutex<HashMap<u64, Weak<Session>>>,
-    next: AtomicU64,
-}
-
-impl Core {
-    pub(super) fn new(project: Project, clock: Clock, settings: ServeSettings) -> Result<Arc<Self>> {
-        let project = Arc::new(project);
-        Ok(Arc::new(Self {
-            states: States::new(Arc::clone(&project), clock)?,
-            gate: Gate::new(project.lake.clone(), clock),
-            reader: Reader::new(settings.max_statement),
-            workers: Workers::new(project.settings.engine.threads)?,
-            lanes: Lanes::new(project.settings.engine.threads)?,
-            project,
-            clock,
-            settings,
-            metrics: Metrics::default(),
-            stage: watch::Sender::new(Stage::Open),
-            sessions: Mutex::default(),
-            next: AtomicU64::new(1),
-        }))
-    }
-
-    /// A session for somebody who has been let in.
-    pub(super) fn session(self: &Arc<Self>, user: User, door: Door) -> Arc<Session> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let own = Own { as_of: None, timeout: Some(self.settings.statement_timeout), time_zone: None };
-        let session = Arc::new(Session {
-            id,
-            core: Arc::clone(self),
-            user,
-            door,
-            own: Mutex::new(own),
-            cancels: watch::Sender::new(0),
-            ended: watch::Sender::new(false),
-        });
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::downgrade(&session));
-        self.metrics.connected(door, 1);
-        session
-    }
-
-    fn living(&self) -> Vec<Arc<Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Ends the sessions of users who are gone.
-    pub(super) async fn end_revoked(&self) {
-        let mut known: HashMap<String, Option<User>> = HashMap::new();
-        for session in self.living() {
-            let name = &session.user.name;
-            if !known.contains_key(name) {
-                // A store that does not answer ends nobody's session.
-                let Ok(found) = users::find(&self.project.lake, name).await else { continue };
-                known.insert(name.clone(), found);
-            }
-            let stands = known.get(name).and_then(Option::as_ref).is_some_and(|user| user.id == session.user.id);
-            if !stands || session.user.is_expired(self.clock.now()) {
-                tracing::info!(user = %name, "the user was revoked or has expired: the session ends");
-                session.end();
-            }
-        }
-    }
-
-    /// Waits until no statement is being answered.
-    pub(super) async fn until_idle(&self) {
-        while self.metrics.running() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// What `/metrics` tells.
-    pub(super) async fn metrics_text(&self) -> String {
-        let newest = self.states.newest().await.ok().and_then(|state| {
-            let day = state.snapshots.latest()?;
-            let first = day.as_of.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
-            Some((first, (self.clock.now() - day.published_at).num_seconds()))
-        });
-        let engine = &self.project.engine;
-        self.metrics.text(&Gauges {
-            pool: engine.runtime().memory_pool.reserved(),
-            pool_limit: engine.pool_bytes(),
-            resident: resident(),
-            newest,
-        })
-    }
-}
 
 /// What a session has set for itself.
 #[derive(Debug, Clone)]
@@ -156,23 +37,39 @@ pub(super) struct Own {
     pub(super) timeout: Option<Duration>,
     /// The zone that it reads times without one in.
     pub(super) time_zone: Option<String>,
+    /// The schemas in which it finds names without one, as they were written; `None` is `public`.
+    pub(super) path: Option<String>,
+}
+
+impl Own {
+    /// What whoever sets nothing has.
+    pub(super) fn of_server(settings: &ServeSettings) -> Self {
+        Self { as_of: None, timeout: Some(settings.statement_timeout), time_zone: None, path: None }
+    }
+
+    /// The schemas in which names without one are found.
+    pub(super) fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or(path::DEFAULT)
+    }
 }
 
 /// Somebody who is connected.
 pub(super) struct Session {
     id: u64,
+    weak: Weak<Session>,
     pub(super) core: Arc<Core>,
     pub(super) user: User,
     door: Door,
     pub(super) own: Mutex<Own>,
+    pub(super) activity: Arc<Activity>,
     cancels: watch::Sender<u64>,
-    ended: watch::Sender<bool>,
+    /// Why it is over.
+    ended: watch::Sender<Option<Fault>>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.core.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.core.metrics.connected(self.door, -1);
+        self.core.forget(self.id, self.door);
     }
 }
 
@@ -183,9 +80,40 @@ pub(super) struct Planned {
     pub(super) context: SessionContext,
     pub(super) plan: LogicalPlan,
     sight: Sight,
+    path: Option<String>,
 }
 
 impl Session {
+    /// A session of somebody who has been let in.
+    pub(super) fn new(core: Arc<Core>, id: u64, user: User, door: Door, from: Option<IpAddr>) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            id,
+            weak: Weak::clone(weak),
+            user,
+            door,
+            own: Mutex::new(Own::of_server(&core.settings)),
+            activity: Arc::new(Activity::new(core.clock.now(), from)),
+            core,
+            cancels: watch::Sender::new(0),
+            ended: watch::Sender::new(None),
+        })
+    }
+
+    /// The number by which others know it: a process's, in Postgres.
+    pub(super) fn pid(&self) -> i32 {
+        i32::try_from(self.id % i32::MAX as u64).unwrap_or_default()
+    }
+
+    /// Itself, for what it may outlive.
+    pub(super) fn weak(&self) -> Weak<Session> {
+        Weak::clone(&self.weak)
+    }
+
+    /// Notes what it is asked.
+    pub(super) fn asks(&self, statement: &str) {
+        self.activity.asks(self.core.clock.now(), statement);
+    }
+
     /// What the session sees.
     pub(super) fn sight(&self) -> Sight {
         let own = self.own();
@@ -202,20 +130,24 @@ impl Session {
     }
 
     /// Ends the session: what it runs stops, and its door closes it.
-    pub(super) fn end(&self) {
-        self.ended.send_replace(true);
+    pub(super) fn end(&self, why: Fault) {
+        self.ended.send_if_modified(|ended| match ended {
+            Some(_) => false,
+            None => {
+                *ended = Some(why);
+                true
+            }
+        });
     }
 
     /// Whether the session was ended.
     pub(super) fn is_over(&self) -> bool {
-        *self.ended.borrow()
+        self.ended.borrow().is_some()
     }
 
-    /// Waits for the end of the session.
-    pub(super) async fn has_ended(&self) {
-        let mut ended = self.ended.subscribe();
-        // The sender lives as long as the session does.
-        drop(ended.wait_for(|ended| *ended).await);
+    /// Waits for the end of the session; why it is over.
+    pub(super) async fn has_ended(&self) -> Fault {
+        why_ended(self.ended.subscribe()).await
     }
 
     /// Begins a statement.
@@ -235,18 +167,18 @@ impl Session {
     }
 
     fn begin_within(&self, timeout: Option<Duration>, other: impl Future<Output = Fault> + Send + 'static) -> Running {
-        let (mut cancels, mut ended, mut stage) =
+        let (mut cancels, ended, mut stage) =
             (self.cancels.subscribe(), self.ended.subscribe(), self.core.stage.subscribe());
         let before = *cancels.borrow();
         let stop = async move {
             tokio::select! {
                 fault = other => fault,
                 () = async { drop(cancels.wait_for(|count| *count > before).await) } => Fault::cancelled(),
-                () = async { drop(ended.wait_for(|ended| *ended).await) } => Fault::revoked(),
+                fault = why_ended(ended) => fault,
                 () = reached(&mut stage, Stage::Ending) => Fault::stopped(),
             }
         };
-        Running::begin(Arc::clone(&self.core), self.door, timeout, stop)
+        Running::begin(Arc::clone(&self.core), self.door, Arc::clone(&self.activity), timeout, stop)
     }
 
     /// Plans a query over the newest state.
@@ -280,25 +212,46 @@ impl Session {
             return Err(Fault::read_only());
         }
         let catalog = self.core.states.catalog(state, &sight).await?;
-        let context = catalog.session();
-        if let Some(zone) = self.own().time_zone {
-            context.state_ref().write().config_mut().options_mut().execution.time_zone = Some(zone);
-        }
+        let own = self.own();
+        let context = self.context(&catalog, &own);
         if statement.to_string().contains("_description") {
             catalog.describe().await?;
         }
         let knows = context.state();
         let planning = Box::pin(knows.statement_to_plan(DfStatement::Statement(Box::new(statement.clone()))));
-        let plan = planning.await.map_err(|error| Fault::of(error, &table_names(&context, super::pg::CATALOG)))?;
+        let plan = planning.await.map_err(|error| Fault::of(error, &table_names(&context, CATALOG)))?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan)?;
-        Ok(Planned { catalog, context, plan, sight })
+        Ok(Planned { catalog, context, plan, sight, path: own.path })
+    }
+
+    /// A catalogue's session as this one's settings have it, with the functions that tell of this one.
+    fn context(&self, catalog: &Catalog, own: &Own) -> SessionContext {
+        let context = catalog.session();
+        {
+            let state = context.state_ref();
+            let mut state = state.write();
+            let config = state.config_mut();
+            config.set_extension(Arc::new(Asker(self.weak())));
+            config.options_mut().catalog.default_schema = path::default_schema(own.path());
+            if let Some(zone) = &own.time_zone {
+                config.options_mut().execution.time_zone = Some(zone.clone());
+            }
+        }
+        let is_there = |schema: &String| context.catalog(CATALOG).is_some_and(|all| all.schema(schema).is_some());
+        let path: Vec<String> = path::schemas(own.path()).into_iter().filter(is_there).collect();
+        let of_times = own.time_zone.as_deref().map(functions_of_times).unwrap_or_default();
+        for function in functions_of(self, &path).into_iter().chain(of_times) {
+            context.register_udf(function);
+        }
+        context
     }
 
     /// Whether a plan is still of the newest state, and of what the session sees.
     pub(super) async fn is_fresh(&self, planned: &Planned) -> Result<bool, Fault> {
         let state = self.core.states.newest().await?;
-        Ok(Arc::ptr_eq(&state, &planned.catalog.state) && planned.sight == self.sight())
+        let sees_the_same = planned.sight == self.sight() && planned.path == self.own().path;
+        Ok(Arc::ptr_eq(&state, &planned.catalog.state) && sees_the_same)
     }
 
     /// Runs a plan.
@@ -327,6 +280,15 @@ impl Session {
         };
         let frame = DataFrame::new(planned.context.state(), plan);
         running.rows(frame, self.core.settings.max_rows).await
+    }
+}
+
+/// Waits for the reason why a session is over.
+async fn why_ended(mut ended: watch::Receiver<Option<Fault>>) -> Fault {
+    match ended.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_else(Fault::revoked),
+        // The sender lives as long as the session does.
+        Err(_) => Fault::revoked(),
     }
 }
 

@@ -75,6 +75,8 @@ mod serve_clients;
 mod serve_flight;
 /// What clients should not send, and what the server is started with wrongly.
 mod serve_hostile;
+/// Postgres's own words, and sessions that know each other.
+mod serve_postgres;
 /// A server that is running.
 mod serving;
 /// Faults of a project's files, as people see them.

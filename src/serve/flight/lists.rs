@@ -41,7 +41,7 @@ fn catalog(context: &SessionContext) -> Result<Arc<dyn CatalogProvider>> {
 /// The schemas that are listed: what is Postgres's own is of no use here.
 fn schemas(catalog: &Arc<dyn CatalogProvider>) -> Vec<String> {
     let mut names = catalog.schema_names();
-    names.retain(|name| name != "pg_catalog");
+    names.retain(|name| !["information_schema", "pg_catalog"].contains(&name.as_str()));
     names.sort();
     names
 }

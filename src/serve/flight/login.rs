@@ -13,7 +13,8 @@ use crate::serve::fault::Fault;
 use crate::serve::incoming::Peer;
 use crate::serve::metrics::Door;
 use crate::serve::secret;
-use crate::serve::session::{Session, Stage};
+use crate::serve::session::Session;
+use crate::serve::shared::Stage;
 use crate::serve::state::Sight;
 
 /// The header that pins a call to a published day.
@@ -103,7 +104,7 @@ impl FlightDoor {
             return Err(status(Fault::new("53300", format!("there are {most} sessions already"))));
         }
         tracing::info!(user = %user.name, address = ?from, "connected by Flight SQL");
-        let session = self.core.session(user, Door::Flight);
+        let session = self.core.session(user, Door::Flight, from);
         known.insert(token.clone(), Known { session, used: Instant::now(), prepared: HashMap::new() });
         Ok(token)
     }

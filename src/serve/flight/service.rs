@@ -84,6 +84,7 @@ impl FlightDoor {
         what: What,
     ) -> Result<Response<FlightInfo>> {
         let session = self.session(&request).await?;
+        session.asks(&statement.to_string());
         let sight = Self::sight(&session, &request)?;
         let as_of = sight.as_of;
         let planning = async {

@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 use super::problem::Problem;
 use crate::serve::metrics::Door;
 use crate::serve::secret;
-use crate::serve::session::{Core, Session, Stage};
+use crate::serve::session::Session;
+use crate::serve::shared::{Core, Stage};
 use crate::serve::users;
 
 /// For how long somebody is known who does not call.
@@ -114,7 +115,7 @@ async fn log_in(core: &Arc<Core>, said: Said, from: Option<IpAddr>) -> Result<Ar
     };
     let user = core.gate.check(&name, &given, from).await.inspect_err(|_| core.metrics.login_failed(Door::Http))?;
     tracing::info!(user = %user.name, address = ?from, "connected by HTTP");
-    Ok(core.session(user, Door::Http))
+    Ok(core.session(user, Door::Http, from))
 }
 
 fn said(headers: &HeaderMap) -> Result<Said, Problem> {

@@ -18,7 +18,8 @@ use crate::error::{Error, Kind};
 use crate::lake::forgotten;
 use crate::serve::fault::Fault;
 use crate::serve::running::Running;
-use crate::serve::session::{Core, Session};
+use crate::serve::session::Session;
+use crate::serve::shared::Core;
 use crate::snapshot::setup::Project;
 
 /// Blocks of bytes between an export and its spool.

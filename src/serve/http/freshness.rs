@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::session::Core;
+use super::super::shared::Core;
 use crate::error::Result;
 use crate::jobs::definition::{self, Job};
 use crate::jobs::freshness::stale;

@@ -18,7 +18,7 @@ use crate::audience::{Request, Whose};
 use crate::error::Error;
 use crate::serve::links::{self, Link};
 use crate::serve::metrics::Door;
-use crate::serve::session::Stage;
+use crate::serve::shared::Stage;
 use crate::serve::users::{self, User};
 
 /// A page carries all that it is made of, asks nobody for anything, and shows itself to nobody else's.
@@ -93,7 +93,7 @@ async fn opened(http: &Arc<Http>, method: &Method, token: &str, headers: &Header
         requested_by: user.name.clone(),
         once: false,
     };
-    let session = core.session(user, Door::Http);
+    let session = core.session(user, Door::Http, None);
     let way = format!("link:{}", link.id);
     match Box::pin(http.downloads.answer(&session, request, way, accepted(headers))).await {
         Ok(response) => Ok(response),

@@ -13,7 +13,8 @@ use datafusion::sql::sqlparser::ast::{CloseCursor, FetchDirection, ValueWithSpan
 use datafusion_postgres::pgwire::error::PgWireResult;
 use futures::StreamExt;
 
-use super::simple::{Answer, Encoding, encode};
+use super::encoding::{Encoding, encode};
+use super::simple::Answer;
 use super::wire;
 use crate::serve::fault::Fault;
 use crate::serve::running::Rows;

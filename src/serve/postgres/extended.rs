@@ -31,15 +31,19 @@ use datafusion_postgres::pgwire::messages::response::EmptyQueryResponse;
 use futures::{Sink, SinkExt, StreamExt};
 
 use super::cursor::Cursors;
+use super::encoding::{Encoding, fields};
 use super::named::Named;
-use super::simple::{Answer, Encoding, fields, shown_field};
+use super::simple::{Answer, shown_field};
 use super::{Connection, fatal, feed, wire};
 use crate::serve::fault::Fault;
-use crate::serve::session::{Core, Planned, Session};
+use crate::serve::session::{Planned, Session};
+use crate::serve::shared::Core;
 
 /// A prepared statement.
 pub(in crate::serve) struct Prepared {
     statement: Statement,
+    /// As it was written.
+    text: String,
     /// Its plan (of a cursor's query: that one's), over the state that was the newest when it was last needed.
     planned: Mutex<Option<Planned>>,
 }
@@ -144,6 +148,7 @@ impl QueryParser for Preparing {
     {
         let session = self.session.get().ok_or_else(|| fatal(Fault::new("28000", "log in first")))?;
         let mut statements = self.core.reader.read(sql).map_err(wire)?;
+        session.asks(sql);
         if statements.len() > 1 {
             return Err(wire(Fault::new("42601", "one statement is prepared at a time")));
         }
@@ -152,7 +157,7 @@ impl QueryParser for Preparing {
         if is_write(&statement) {
             return Err(wire(Fault::read_only()));
         }
-        let prepared = Prepared { statement, planned: Mutex::default() };
+        let prepared = Prepared { statement, text: sql.to_owned(), planned: Mutex::default() };
         if let Some(query) = prepared.query() {
             let planned = session.begin().on(session.plan(&query)).await.map_err(wire)?;
             *prepared.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
@@ -318,6 +323,7 @@ impl ExtendedQueryHandler for Connection {
         let mut state = state.lock().await;
         if matches!(*state, PortalExecutionState::Initial) {
             let prepared = &portal.statement.statement;
+            self.session()?.asks(&prepared.text);
             let planned = Box::pin(self.fresh(prepared)).await?;
             let values = Self::bound(&portal)?;
             let encoding = Encoding::of(client, portal.result_column_format.clone());

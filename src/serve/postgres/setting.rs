@@ -1,21 +1,22 @@
 //! What a client may set for itself, and what it is shown.
 //!
-//! `alluvial.as_of` pins the session to a published day and `statement_timeout` shortens what a statement may take. What
-//! tools set as a matter of course is taken and changes nothing; whatever else is refused, the engine's own options above
-//! all.
+//! `alluvial.as_of` pins the session to a published day, `statement_timeout` shortens what a statement may take, `search_path`
+//! says where names without a schema are found. What tools set as a matter of course is taken and changes nothing; whatever
+//! else is refused, the engine's own options above all.
 
 use chrono::NaiveDate;
 use datafusion::sql::sqlparser::ast::{ContextModifier, Expr, Set};
 
 use crate::calendar::{Zone, parse_date};
 use crate::serve::fault::Fault;
+use crate::serve::path;
 use crate::serve::pg::SERVER_VERSION;
 use crate::serve::session::{Own, Session};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Settings that are taken, with what they are shown as.
-const TAKEN: [(&str, &str); 37] = [
+const TAKEN: [(&str, &str); 36] = [
     ("application_name", ""),
     ("backslash_quote", "safe_encoding"),
     ("bytea_output", "hex"),
@@ -43,7 +44,6 @@ const TAKEN: [(&str, &str); 37] = [
     ("max_identifier_length", "63"),
     ("quote_all_identifiers", "off"),
     ("row_security", "on"),
-    ("search_path", "public"),
     ("server_encoding", "UTF8"),
     ("standard_conforming_strings", "on"),
     ("synchronous_commit", "on"),
@@ -54,6 +54,10 @@ const TAKEN: [(&str, &str); 37] = [
     ("work_mem", "4MB"),
     ("xmloption", "content"),
 ];
+
+/// What has an effect when a client sets it as it connects.
+const OURS: [&str; 6] =
+    ["alluvial.as_of", "application_name", "client_encoding", "search_path", "statement_timeout", "timezone"];
 
 /// What became of a `SET`: the parameter that the client is told of.
 pub(super) type Told = Option<(&'static str, String)>;
@@ -118,6 +122,12 @@ pub(super) fn one(
             change(&mut |own| own.time_zone.clone_from(&zone));
             Ok(Some(("TimeZone", told)))
         }
+        "search_path" => {
+            // An empty one is one, too.
+            let path = (!value.eq_ignore_ascii_case("default")).then(|| value.to_owned());
+            change(&mut |own| own.path.clone_from(&path));
+            Ok(Some(("search_path", path.unwrap_or_else(|| path::DEFAULT.to_owned()))))
+        }
         "client_encoding" => match value.to_lowercase().replace(['-', '_', '\''], "").as_str() {
             // asyncpg sends it in quotes.
             "utf8" | "unicode" | "default" | "" => Ok(Some(("client_encoding", "UTF8".to_owned()))),
@@ -131,8 +141,10 @@ pub(super) fn one(
             Ok(match name {
                 "datestyle" => Some(("DateStyle", style(value))),
                 "intervalstyle" => Some(("IntervalStyle", value.to_owned())),
-                "application_name" => Some(("application_name", value.to_owned())),
-                "search_path" => Some(("search_path", value.to_owned())),
+                "application_name" => {
+                    session.activity.is_called(value);
+                    Some(("application_name", value.to_owned()))
+                }
                 _ => None,
             })
         }
@@ -219,6 +231,7 @@ pub(super) fn show(
         "alluvial.as_of" => own.as_of.map_or_else(|| "latest".to_owned(), |day| day.to_string()),
         "statement_timeout" => own.timeout.map_or_else(|| "0".to_owned(), written),
         "timezone" => own.time_zone.unwrap_or_else(|| "UTC".to_owned()),
+        "search_path" => own.path().to_owned(),
         "client_encoding" => "UTF8".to_owned(),
         "server_version" => SERVER_VERSION.to_owned(),
         "server_version_num" => "160006".to_owned(),
@@ -238,18 +251,38 @@ pub(super) fn show(
 /// 42704 for what is no setting.
 pub(super) fn reset(session: &Session, name: Option<&str>, kept: &mut dyn FnMut(&str, String)) -> Result<Told, Fault> {
     let Some(name) = name else {
-        let most = session.core.settings.statement_timeout;
-        *session.own.lock().unwrap_or_else(PoisonError::into_inner) =
-            Own { as_of: None, timeout: Some(most), time_zone: None };
+        let own = Own::of_server(&session.core.settings);
+        *session.own.lock().unwrap_or_else(PoisonError::into_inner) = own;
         return Ok(None);
     };
     match TAKEN.iter().find(|(taken, _)| *taken == name) {
         Some((taken, default)) => {
+            if *taken == "application_name" {
+                session.activity.is_called(default);
+            }
             kept(taken, (*default).to_owned());
             Ok(None)
         }
         None => one(session, name, "default", kept),
     }
+}
+
+/// The words of start-up options; a backslash keeps what comes after it in its word.
+fn words(options: &str) -> Vec<String> {
+    let (mut words, mut word, mut escaped) = (Vec::new(), String::new(), false);
+    for c in options.chars() {
+        match c {
+            '\\' if !escaped => escaped = true,
+            c if c.is_whitespace() && !escaped => words.push(std::mem::take(&mut word)),
+            c => {
+                word.push(c);
+                escaped = false;
+            }
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Takes what a client sets as it connects: by name, or as `options='-c name=value'`.
@@ -259,14 +292,15 @@ pub(super) fn reset(session: &Session, name: Option<&str>, kept: &mut dyn FnMut(
 pub(super) fn at_startup(session: &Session, given: &[(String, String)]) -> Result<(), Fault> {
     let mut all: Vec<(String, String)> = given.to_vec();
     if let Some((_, options)) = given.iter().find(|(name, _)| name == "options") {
-        let words: Vec<&str> = options.split_whitespace().collect();
+        // `-c name=value`, `-cname=value` and `--name=value`.
+        let words = words(options);
         let settings =
             words.iter().filter_map(|word| word.trim_start_matches("-c").trim_start_matches("--").split_once('='));
         all.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     for (name, value) in all {
         let name = name.to_lowercase();
-        if matches!(name.as_str(), "alluvial.as_of" | "statement_timeout" | "timezone" | "client_encoding") {
+        if OURS.contains(&name.as_str()) {
             one(session, &name, &value, &mut |_, _| {})?;
         }
     }
@@ -276,6 +310,11 @@ pub(super) fn at_startup(session: &Session, given: &[(String, String)]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_words_that_may_have_spaces() {
+        assert_eq!(words("-c  a=1 -cb=x,\\ y"), ["-c", "a=1", "-cb=x, y"]);
+    }
 
     #[test]
     fn time_outs_are_written_as_in_postgres() {

@@ -3,13 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use datafusion::common::ParamValues;
 use datafusion::sql::sqlparser::ast::{Reset, Statement};
-use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::query::{SimpleQueryHandler, send_ready_for_query};
 use datafusion_postgres::pgwire::api::results::{
@@ -24,77 +21,14 @@ use datafusion_postgres::pgwire::messages::data::RowDescription;
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
-use datafusion_postgres::pgwire::types::format::FormatOptions;
-use futures::stream::BoxStream;
 use futures::{Sink, StreamExt};
 
 use super::copy::{self, Form};
+use super::encoding::{Encoding, encode};
 use super::{Connection, feed, setting, wire};
 use crate::serve::fault::Fault;
 use crate::serve::session::Planned;
 use crate::serve::sql::NOWHERE;
-
-/// How a client wants its values.
-#[derive(Clone)]
-pub(super) struct Encoding {
-    pub(super) format: Format,
-    pub(super) options: Arc<FormatOptions>,
-}
-
-impl Encoding {
-    pub(super) fn of<C: ClientInfo>(client: &C, format: Format) -> Self {
-        Self { format, options: Arc::new(FormatOptions::from_client_metadata(client.metadata())) }
-    }
-
-    /// The columns of rows, as Postgres describes them.
-    pub(super) fn fields(&self, schema: &Schema) -> PgWireResult<Arc<Vec<FieldInfo>>> {
-        fields(schema, &self.format, Some(Arc::clone(&self.options)))
-    }
-}
-
-/// The columns of rows, as Postgres describes them.
-pub(super) fn fields(
-    schema: &Schema,
-    format: &Format,
-    options: Option<Arc<FormatOptions>>,
-) -> PgWireResult<Arc<Vec<FieldInfo>>> {
-    let columns = schema.fields().len();
-    if let Format::Individual(formats) = format
-        && formats.len() != columns
-    {
-        let message = format!("{} formats are given for {columns} columns", formats.len());
-        return Err(wire(Fault::protocol(message)));
-    }
-    let mut fields = arrow_schema_to_pg_fields(schema, format, options)?;
-    for (field, column) in fields.iter_mut().zip(schema.fields()) {
-        let size = match *field.datatype() {
-            Type::BOOL => 1,
-            Type::INT2 => 2,
-            Type::INT4 | Type::FLOAT4 | Type::DATE => 4,
-            Type::INT8 | Type::FLOAT8 | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::TIME => 8,
-            _ => -1,
-        };
-        *field = field.clone().with_type_size(size);
-        if let DataType::Decimal128(precision, scale) = column.data_type()
-            && *scale >= 0
-        {
-            *field = field.clone().with_type_modifier((i32::from(*precision) << 16 | i32::from(*scale)) + 4);
-        }
-    }
-    Ok(Arc::new(fields))
-}
-
-/// Rows as messages.
-pub(super) fn encode(
-    fields: Arc<Vec<FieldInfo>>,
-    batches: BoxStream<'static, Result<RecordBatch, Fault>>,
-) -> SendableRowStream {
-    let rows = batches.flat_map(move |batch| match batch {
-        Ok(batch) => futures::stream::iter(encode_recordbatch(Arc::clone(&fields), batch)).boxed(),
-        Err(fault) => futures::stream::iter([Err(wire(fault))]).boxed(),
-    });
-    Box::pin(rows)
-}
 
 /// What is answered to a statement.
 pub(super) enum Answer {
@@ -361,6 +295,7 @@ impl SimpleQueryHandler for Connection {
         }
         client.set_state(PgWireConnectionState::QueryInProgress);
         let statements = self.core.reader.read(&query.query).map_err(wire)?;
+        self.session()?.asks(&query.query);
         if statements.is_empty() {
             feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }

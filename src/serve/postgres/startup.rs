@@ -80,13 +80,14 @@ impl StartupHandler for Connection {
                 send(client, Authentication::SASLFinal(answer.into())).await?;
                 let settings: Vec<(String, String)> =
                     client.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-                let session = self.core.session(*user, Door::Postgres);
+                let session = self.core.session(*user, Door::Postgres, from);
                 super::setting::at_startup(&session, &settings).map_err(fatal)?;
                 tracing::info!(user = %name, address = ?from, "connected by Postgres wire");
                 let long = client.protocol_version() != ProtocolVersion::PROTOCOL3_0;
+                let path = session.own().path().to_owned();
                 let (pid, key): (i32, SecretKey) = self.admit(session, long);
                 client.set_pid_and_secret_key(pid, key);
-                finish_authentication(client, &Parameters { name }).await
+                finish_authentication(client, &Parameters { name, path }).await
             }
             _ => Err(fatal(Fault::protocol("this is no login"))),
         }
@@ -105,6 +106,7 @@ where
 /// What the server says of itself once somebody is let in.
 struct Parameters {
     name: String,
+    path: String,
 }
 
 impl ServerParameterProvider for Parameters {
@@ -119,7 +121,7 @@ impl ServerParameterProvider for Parameters {
             ("is_superuser", "off"),
             ("default_transaction_read_only", "on"),
             ("standard_conforming_strings", "on"),
-            ("search_path", "public"),
+            ("search_path", &self.path),
             ("TimeZone", "UTC"),
             ("DateStyle", "ISO, YMD"),
             ("IntervalStyle", "postgres"),
