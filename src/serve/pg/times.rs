@@ -27,11 +27,11 @@ pub(in crate::serve) fn functions(zone: &str) -> Vec<ScalarUDF> {
     let mut options = ConfigOptions::default();
     options.execution.time_zone = Some(zone.to_owned());
     let inner = |which: Which| match which {
-        Which::ToChar => ScalarUDF::new_from_impl(ToCharFunc::new()),
-        Which::ToDate => ScalarUDF::new_from_impl(ToDateFunc::new()),
-        Which::ToTimestamp => ScalarUDF::new_from_impl(ToTimestampFunc::new_with_config(&options)),
+        Which::Char => ScalarUDF::new_from_impl(ToCharFunc::new()),
+        Which::Date => ScalarUDF::new_from_impl(ToDateFunc::new()),
+        Which::Timestamp => ScalarUDF::new_from_impl(ToTimestampFunc::new_with_config(&options)),
     };
-    let by_template = [Which::ToChar, Which::ToDate, Which::ToTimestamp].map(|which| {
+    let by_template = [Which::Char, Which::Date, Which::Timestamp].map(|which| {
         ScalarUDF::new_from_impl(ByTemplate {
             which,
             inner: inner(which),
@@ -47,17 +47,17 @@ pub(in crate::serve) fn functions(zone: &str) -> Vec<ScalarUDF> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Which {
-    ToChar,
-    ToDate,
-    ToTimestamp,
+    Char,
+    Date,
+    Timestamp,
 }
 
 impl Which {
     fn name(self) -> &'static str {
         match self {
-            Self::ToChar => "to_char",
-            Self::ToDate => "to_date",
-            Self::ToTimestamp => "to_timestamp",
+            Self::Char => "to_char",
+            Self::Date => "to_date",
+            Self::Timestamp => "to_timestamp",
         }
     }
 }
@@ -65,7 +65,7 @@ impl Which {
 impl Which {
     /// The engine's other names. What had one of these alone would take the first name again when a state is built anew.
     fn aliases(self) -> Vec<String> {
-        if self == Self::ToChar { vec!["date_format".to_owned()] } else { Vec::new() }
+        if self == Self::Char { vec!["date_format".to_owned()] } else { Vec::new() }
     }
 }
 
@@ -88,15 +88,15 @@ fn is_postgres(template: &str) -> bool {
 impl ByTemplate {
     fn data_type(&self) -> DataType {
         match self.which {
-            Which::ToChar => DataType::Utf8,
-            Which::ToDate => DataType::Date32,
-            Which::ToTimestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::clone(&self.zone))),
+            Which::Char => DataType::Utf8,
+            Which::Date => DataType::Date32,
+            Which::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::clone(&self.zone))),
         }
     }
 
     /// What of the types of values a template says nothing of.
     fn check(&self, of: &DataType, template: Option<&str>) -> Result<(), Fault> {
-        if self.which != Which::ToChar {
+        if self.which != Which::Char {
             return Ok(());
         }
         let of_number = of.is_numeric();
@@ -115,7 +115,7 @@ impl ByTemplate {
 
     fn template(&self, text: &str) -> Result<Template, Fault> {
         let template = Template::parse(text)?;
-        if self.which == Which::ToChar { Ok(template) } else { template.for_reading() }
+        if self.which == Which::Char { Ok(template) } else { template.for_reading() }
     }
 
     /// Values by templates, one for all rows or one for each.
@@ -133,7 +133,7 @@ impl ByTemplate {
             }
             Ok(known.as_ref().map(|(_, template)| template.clone()))
         };
-        if self.which == Which::ToChar {
+        if self.which == Which::Char {
             let times = local(values, &zone, &self.zone)?;
             let mut texts = Vec::with_capacity(values.len());
             for (row, time) in times.into_iter().enumerate() {
@@ -149,7 +149,7 @@ impl ByTemplate {
             let text = texts.is_valid(row).then(|| texts.value(row));
             times.push(template.zip(text).map(|(template, text)| template.read(text)).transpose()?);
         }
-        if self.which == Which::ToDate {
+        if self.which == Which::Date {
             let days = times.into_iter().map(|time| time.map(|time| Date32Type::from_naive_date(time.date())));
             return Ok(Arc::new(days.collect::<Date32Array>()));
         }
@@ -213,7 +213,7 @@ impl ScalarUDFImpl for ByTemplate {
     }
 
     fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if self.which == Which::ToChar && arguments.args.len() != 2 {
+        if self.which == Which::Char && arguments.args.len() != 2 {
             let fault = Fault::new("42883", "`to_char` takes a time and a template");
             return Err(fault.hint("write `to_char(ordered_on, 'YYYY-MM')`").into());
         }
@@ -224,7 +224,7 @@ impl ScalarUDFImpl for ByTemplate {
         }
         let values = arguments.args.first().map(ColumnarValue::data_type);
         let of_text = values.as_ref().is_some_and(|of| of.is_string() || of.is_null());
-        if self.which == Which::ToChar
+        if self.which == Which::Char
             && of_text
             && let Some(value) = arguments.args.first_mut()
         {
@@ -232,7 +232,7 @@ impl ScalarUDFImpl for ByTemplate {
         }
         if let [value, template] = arguments.args.as_slice()
             && template.data_type() == DataType::Utf8
-            && (self.which == Which::ToChar || of_text)
+            && (self.which == Which::Char || of_text)
         {
             let templates = template.to_array(1)?;
             let templates = templates.as_string::<i32>();
