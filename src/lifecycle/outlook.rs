@@ -1,5 +1,5 @@
 //! What a model says of many buyers, one after the other, with what their numbers share computed once. The numbers are
-//! those of [`Parameters`], to the bit.
+//! those of `Parameters`, to the bit.
 
 use std::collections::HashMap;
 
