@@ -8,6 +8,8 @@
 mod columns;
 /// What is said of tables and columns.
 mod description;
+/// Tables whose rows are found when they are read.
+mod fresh;
 /// Tables of keys and indexes.
 mod keys;
 /// Intervals times numbers, truth values and their texts.
@@ -47,6 +49,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 pub(super) use columns::Information;
 use description::Descriptions;
+use fresh::Fresh;
 pub(super) use keys::VECTORS;
 use operators::Operators;
 use own::StatActivity;
@@ -239,8 +242,8 @@ impl SchemaProvider for PgCatalog {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match name {
-            "pg_description" => Ok(Some(Arc::new(Descriptions(Weak::clone(&self.own))))),
-            "pg_stat_activity" => Ok(Some(Arc::new(StatActivity))),
+            "pg_description" => Ok(Some(Arc::new(Fresh(Descriptions(Weak::clone(&self.own)))))),
+            "pg_stat_activity" => Ok(Some(Arc::new(Fresh(StatActivity)))),
             "pg_index" | "pg_constraint" => Ok(Some(keys::of_keys(self.named(name).await?.as_ref())?)),
             "pg_class" => {
                 let session = SessionContext::new_with_state(SessionStateBuilder::new().build());
@@ -292,4 +295,20 @@ impl ScalarUDFImpl for Constant {
     fn invoke_with_args(&self, _arguments: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         Ok(ColumnarValue::Scalar(self.value.clone()))
     }
+}
+
+/// The cells of the one column that a statement gives, for tests.
+#[cfg(test)]
+async fn cells(session: &SessionContext, sql: &str) -> std::result::Result<String, super::fault::Fault> {
+    let answered = async { Box::pin(session.sql(sql)).await?.collect().await };
+    let batches = answered.await.map_err(|error| super::fault::Fault::of(error, &[]))?;
+    let mut cells = Vec::new();
+    for batch in &batches {
+        let column = batch.column(0);
+        let format = arrow::util::display::FormatOptions::default();
+        let shown = arrow::util::display::ArrayFormatter::try_new(column.as_ref(), &format)
+            .map_err(|error| super::fault::Fault::of(error.into(), &[]))?;
+        cells.extend((0..batch.num_rows()).map(|row| shown.value(row).to_string()));
+    }
+    Ok(cells.join(";"))
 }

@@ -9,28 +9,19 @@ import asyncio
 import datetime
 import decimal
 import os
-import pathlib
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import installed
+
 PACKAGES = ["psycopg[binary]", "asyncpg", "SQLAlchemy", "pyarrow", "adbc-driver-manager", "adbc-driver-flightsql", "adbc-driver-postgresql"]
 PROFILE = "SELECT customer_id, number_of_orders, amount_spent, first_order_date, tags, p_order_90d FROM customer_profile_latest ORDER BY customer_id"
 
 
 def ensure_packages():
     """Goes on in a virtual environment that has the clients."""
-    folder = ROOT / "target" / "client-venv"
-    python = folder / "bin" / "python"
-    if pathlib.Path(sys.executable) != python:
-        if not (folder / "complete").exists():
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            installed = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES])
-            if installed.returncode != 0:
-                print("skipped: the clients cannot be installed from PyPI")
-                sys.exit(0)
-            (folder / "complete").touch()
-        os.execv(str(python), [str(python), *sys.argv])
+    if not installed.go_on_with("client-venv", PACKAGES):
+        print("skipped: the clients cannot be installed from PyPI")
+        sys.exit(0)
 
 
 def expect(what, found, wanted):

@@ -11,24 +11,18 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import installed
+
 PACKAGES = ["openapi-python-client", "openapi-spec-validator", "ruff"]
 
 
 def ensure_packages():
     """Goes on in a virtual environment that has the generator."""
-    folder = ROOT / "target" / "openapi-venv"
-    python = folder / "bin" / "python"
-    if pathlib.Path(sys.executable) != python:
-        if not (folder / "complete").exists():
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            installed = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES])
-            if installed.returncode != 0:
-                print("skipped: the generator cannot be installed from PyPI")
-                sys.exit(0)
-            (folder / "complete").touch()
-        os.execv(str(python), [str(python), *sys.argv])
+    if not installed.go_on_with("openapi-venv", PACKAGES):
+        print("skipped: the generator cannot be installed from PyPI")
+        sys.exit(0)
 
 
 def expect(what, found, wanted):
@@ -50,8 +44,6 @@ def generate(http, folder):
 
 
 def fetched(url):
-    import urllib.request
-
     with urllib.request.urlopen(url) as answer:
         return answer.read()
 

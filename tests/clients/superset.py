@@ -29,7 +29,9 @@ import time
 import urllib.error
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import installed
+from installed import ROOT
+
 # Superset names some of what it imports nowhere, and does not start with newer ones of others.
 PACKAGES = ["apache-superset==6.1.*", "psycopg2-binary", "rich", "cachetools", "Flask-Caching==2.3.1", "cachelib<0.14"]
 DAYS = ("2026-11-17", "2026-11-18")
@@ -78,18 +80,10 @@ def expect(what, found, wanted):
 
 def ensure_packages():
     """Goes on in a virtual environment that has Superset."""
-    folder = ROOT / "target" / "superset-venv"
-    python = folder / "bin" / "python"
-    if pathlib.Path(sys.executable) != python:
-        if not (folder / "complete").exists():
-            print(f"installing Superset into {folder.relative_to(ROOT)}, which takes minutes")
-            install = [str(python), "-m", "pip", "install", "--quiet", "--prefer-binary", *PACKAGES]
-            if any(subprocess.run(command).returncode != 0 for command in ([sys.executable, "-m", "venv", str(folder)], install)):
-                print("Superset cannot be installed from PyPI: why is said above")
-                sys.exit(2)
-            (folder / "complete").touch()
-        os.execv(str(python), [str(python), *sys.argv])
-    return folder / "bin" / "superset"
+    if not installed.go_on_with("superset-venv", PACKAGES, ["--prefer-binary"]):
+        print("Superset cannot be installed from PyPI: why is said above")
+        sys.exit(2)
+    return pathlib.Path(sys.executable).with_name("superset")
 
 
 def publish(alluvial, project):

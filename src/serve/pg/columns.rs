@@ -6,15 +6,15 @@ use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
-use datafusion::catalog::{MemTable, SchemaProvider, Session, TableProvider};
+use datafusion::catalog::{SchemaProvider, Session, TableProvider};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::TableType;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_postgres::pgwire::api::Type;
 
 use super::Current;
+use super::fresh::{Fresh, Rows};
 
 /// The schema's name.
 const NAME: &str = "information_schema";
@@ -89,7 +89,7 @@ impl SchemaProvider for Information {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match (name, self.0.list()) {
-            ("columns", _) => Ok(Some(Arc::new(Columns(self.0.clone())))),
+            ("columns", _) => Ok(Some(Arc::new(Fresh(Columns(self.0.clone()))))),
             (_, Some(list)) => InformationSchemaProvider::new(list).table(name).await,
             _ => Ok(None),
         }
@@ -199,7 +199,7 @@ fn yes(is_so: bool) -> &'static str {
 }
 
 impl Columns {
-    async fn rows(&self) -> DfResult<Vec<Row>> {
+    async fn found(&self) -> DfResult<Vec<Row>> {
         let mut rows = Vec::new();
         let mut schemas = self.0.schema_names(super::CATALOG).await?.unwrap_or_default();
         schemas.retain(|schema| schema != NAME);
@@ -225,30 +225,19 @@ impl Columns {
 }
 
 #[async_trait]
-impl TableProvider for Columns {
-    fn schema(&self) -> SchemaRef {
+impl Rows for Columns {
+    fn schema() -> SchemaRef {
         schema()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await?;
+    async fn rows(&self, _state: &dyn Session) -> DfResult<Option<RecordBatch>> {
+        let found = self.found().await?;
         let columns = COLUMNS.iter().map(|column| -> ArrayRef {
             match NUMBERS.contains(column) {
-                true => Arc::new(rows.iter().map(|row| row.number(column)).collect::<Int32Array>()),
-                false => Arc::new(rows.iter().map(|row| row.text(column)).collect::<StringArray>()),
+                true => Arc::new(found.iter().map(|row| row.number(column)).collect::<Int32Array>()),
+                false => Arc::new(found.iter().map(|row| row.text(column)).collect::<StringArray>()),
             }
         });
-        let rows = RecordBatch::try_new(schema(), columns.collect())?;
-        MemTable::try_new(schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
+        Ok(Some(RecordBatch::try_new(schema(), columns.collect())?))
     }
 }

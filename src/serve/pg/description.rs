@@ -6,15 +6,15 @@ use std::sync::{Arc, PoisonError, Weak};
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
 };
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
+use super::fresh::Rows;
 use super::{PgCatalog, Told};
 
 /// The number of `pg_class` itself, which says of a description what it describes.
@@ -88,33 +88,21 @@ fn description_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![number("objoid"), number("classoid"), number("objsubid"), text]))
 }
 
-/// `pg_description`, whose rows are found when they are read and not before: finding them reads `pg_class`, and that
-/// lists this table while it holds the numbers of all.
+/// `pg_description`: finding its rows reads `pg_class`, and that lists this table while it holds the numbers of all.
 #[derive(Debug)]
 pub(super) struct Descriptions(pub(super) Weak<PgCatalog>);
 
 #[async_trait]
-impl TableProvider for Descriptions {
-    fn schema(&self) -> SchemaRef {
+impl Rows for Descriptions {
+    const KIND: TableType = TableType::Base;
+
+    fn schema() -> SchemaRef {
         description_schema()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let rows = match self.0.upgrade() {
-            Some(catalog) => catalog.descriptions().await?,
-            None => RecordBatch::new_empty(description_schema()),
-        };
-        MemTable::try_new(description_schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
+    async fn rows(&self, _state: &dyn Session) -> DfResult<Option<RecordBatch>> {
+        let Some(catalog) = self.0.upgrade() else { return Ok(None) };
+        catalog.descriptions().await.map(Some)
     }
 }
 

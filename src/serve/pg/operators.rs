@@ -169,21 +169,16 @@ impl ScalarUDFImpl for Scaled {
 
 #[cfg(test)]
 mod tests {
-    use arrow::util::pretty::pretty_format_batches;
     use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
     use datafusion::prelude::SessionContext;
 
     use super::*;
+    use crate::serve::pg::cells;
 
     async fn asked(sql: &str) -> Result<String, Fault> {
         let mut state = SessionStateBuilder::new().with_default_features().build();
         state.register_expr_planner(Arc::new(Operators::new())).unwrap();
-        let session = SessionContext::new_with_state(state);
-        let answered = async { Box::pin(session.sql(sql)).await?.collect().await };
-        let batches = answered.await.map_err(|error| Fault::of(error, &[]))?;
-        let table = pretty_format_batches(&batches).unwrap().to_string();
-        let cells = table.lines().filter(|line| line.starts_with('|')).skip(1);
-        Ok(cells.map(|line| line.trim_matches(['|', ' ']).to_owned()).collect::<Vec<_>>().join(";"))
+        cells(&SessionContext::new_with_state(state), sql).await
     }
 
     #[tokio::test]

@@ -7,14 +7,12 @@ use arrow::array::{TimestampMicrosecondArray, new_null_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use datafusion::catalog::{MemTable, Session as EngineSession, TableProvider};
+use datafusion::catalog::Session as EngineSession;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
-};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 
+use super::fresh::Rows;
 use super::{CATALOG, Constant};
 use crate::serve::fault::Fault;
 use crate::serve::session::Session;
@@ -188,27 +186,13 @@ fn activity(by: &Arc<Session>) -> DfResult<RecordBatch> {
 }
 
 #[async_trait]
-impl TableProvider for StatActivity {
-    fn schema(&self) -> SchemaRef {
+impl Rows for StatActivity {
+    fn schema() -> SchemaRef {
         activity_schema()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn EngineSession,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    async fn rows(&self, state: &dyn EngineSession) -> DfResult<Option<RecordBatch>> {
         let by = state.config().get_extension::<Asker>().and_then(|asker| asker.0.upgrade());
-        let rows = match by {
-            Some(by) => activity(&by)?,
-            None => RecordBatch::new_empty(activity_schema()),
-        };
-        MemTable::try_new(activity_schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
+        by.map(|by| activity(&by)).transpose()
     }
 }

@@ -255,11 +255,11 @@ impl ScalarUDFImpl for ByTemplate {
 
 #[cfg(test)]
 mod tests {
-    use arrow::util::pretty::pretty_format_batches;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::prelude::SessionContext;
 
     use super::*;
+    use crate::serve::pg::cells;
 
     fn session(zone: &str) -> SessionContext {
         let mut state = SessionStateBuilder::new().with_default_features().build();
@@ -269,14 +269,6 @@ mod tests {
             session.register_udf(function);
         }
         session
-    }
-
-    async fn asked(session: &SessionContext, sql: &str) -> Result<String, Fault> {
-        let answered = async { Box::pin(session.sql(sql)).await?.collect().await };
-        let batches = answered.await.map_err(|error| Fault::of(error, &[]))?;
-        let table = pretty_format_batches(&batches).unwrap().to_string();
-        let cells = table.lines().filter(|line| line.starts_with('|')).skip(1);
-        Ok(cells.map(|line| line.trim_matches(['|', ' ']).to_owned()).collect::<Vec<_>>().join(";"))
     }
 
     #[tokio::test]
@@ -300,7 +292,7 @@ mod tests {
             ("SELECT to_timestamp('2900-03-05', 'YYYY-MM-DD')".to_owned(), "2900-03-05T00:00:00Z"),
             ("SELECT to_timestamp(0)".to_owned(), "1970-01-01T00:00:00Z"),
         ] {
-            assert_eq!(asked(&utc, &sql).await.unwrap(), wanted, "{sql}");
+            assert_eq!(cells(&utc, &sql).await.unwrap(), wanted, "{sql}");
         }
         for (sql, wanted) in [
             ("SELECT to_char(TIMESTAMPTZ '2026-07-05 14:07:09+00', 'HH24:MI')", "16:07"),
@@ -309,7 +301,7 @@ mod tests {
             ("SELECT to_timestamp('2026-10-25 02:30', 'YYYY-MM-DD HH24:MI')", "2026-10-25T02:30:00+02:00"),
             ("SELECT to_timestamp('2026-03-29 02:30', 'YYYY-MM-DD HH24:MI')", "2026-03-29T03:30:00+02:00"),
         ] {
-            assert_eq!(asked(&copenhagen, sql).await.unwrap(), wanted, "{sql}");
+            assert_eq!(cells(&copenhagen, sql).await.unwrap(), wanted, "{sql}");
         }
         for (sql, state) in [
             ("SELECT to_char(DATE '2026-03-05', 'YYYY-MM-DDTHH24')", "0A000"),
@@ -319,7 +311,7 @@ mod tests {
             ("SELECT to_date('soon', 'YYYY-MM-DD')", "22007"),
             ("SELECT to_date('2026-02-30', 'YYYY-MM-DD')", "22008"),
         ] {
-            let fault = asked(&utc, sql).await.unwrap_err();
+            let fault = cells(&utc, sql).await.unwrap_err();
             assert_eq!(fault.state, state, "{sql}: {}", fault.message);
         }
     }
@@ -328,9 +320,9 @@ mod tests {
     async fn the_present_has_a_zone() {
         let session = session("UTC");
         assert_eq!(
-            asked(&session, "SELECT arrow_typeof(now()) = arrow_typeof(current_timestamp)").await.unwrap(),
+            cells(&session, "SELECT arrow_typeof(now()) = arrow_typeof(current_timestamp)").await.unwrap(),
             "true"
         );
-        assert!(asked(&session, "SELECT arrow_typeof(now())").await.unwrap().contains("UTC"));
+        assert!(cells(&session, "SELECT arrow_typeof(now())").await.unwrap().contains("UTC"));
     }
 }
