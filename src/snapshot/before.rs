@@ -54,24 +54,30 @@ pub(super) async fn previous_lifecycle(
     let gone = "SELECT l.customer_id AS id FROM lifecycle_before l \
                 LEFT ANTI JOIN customers c ON c.customer_id = l.customer_id";
     successors(project, session, gone, "successors").await?;
+    let frame = plan_text(session, &carried_sql(), &Params::new()).await?;
+    session.register_table(name, frame.into_view())?;
+    Ok(())
+}
+
+/// SQL for the rows of `lifecycle_before` in the names of this day, from the session's `successors`. What is held in memory
+/// are the few who go on under another name: everybody else passes by, with the columns that a statement asks for.
+fn carried_sql() -> String {
     let columns: Vec<String> =
         lifecycle::columns::lifecycle().fields().iter().map(|field| identifier(field.name())).collect();
     let others: Vec<String> =
         columns.iter().filter(|column| *column != "\"customer_id\"").map(|column| format!("l.{column}")).collect();
     let (columns, others) = (columns.join(", "), others.join(", "));
     // The stage of a merged person follows the id with the older history.
-    let sql = format!(
+    let touched = "(SELECT id FROM successors UNION SELECT root FROM successors)";
+    format!(
         "WITH persons AS (SELECT coalesce(s.root, l.customer_id) AS customer_id, l.customer_id AS was, {others} \
-                     FROM lifecycle_before l LEFT JOIN successors s ON s.id = l.customer_id), \
-         moved AS (SELECT root FROM successors), \
-         ranked AS (SELECT p.*, row_number() OVER (PARTITION BY p.customer_id ORDER BY p.first_order_on NULLS LAST, p.stage_since, p.was) AS place \
-                    FROM persons p WHERE p.customer_id IN (SELECT root FROM moved)) \
-         SELECT {columns} FROM persons WHERE customer_id NOT IN (SELECT root FROM moved) \
+                     FROM successors s RIGHT JOIN \
+                       (SELECT l.* FROM {touched} t JOIN lifecycle_before l ON t.id = l.customer_id) l ON s.id = l.customer_id), \
+         ranked AS (SELECT *, row_number() OVER (PARTITION BY customer_id ORDER BY first_order_on NULLS LAST, stage_since, was) AS place \
+                    FROM persons) \
+         SELECT {columns} FROM {touched} t RIGHT ANTI JOIN lifecycle_before l ON t.id = l.customer_id \
          UNION ALL SELECT {columns} FROM ranked WHERE place = 1"
-    );
-    let frame = plan_text(session, &sql, &Params::new()).await?;
-    project.engine.materialize(session, name, frame, false).await?;
-    Ok(())
+    )
 }
 
 /// The session's table `name` (id, root): who goes on for the ids that the query `wanted` gives, which are no
@@ -205,4 +211,70 @@ pub(super) async fn members_of(
     let frame = session.read_table(table)?.filter(col("segment").eq(lit(segment)))?;
     let frame = frame.select_columns(&["segment", "customer_id"])?;
     Ok(changes::members_before(frame, people).await?.remove(segment).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Date32Array, StringViewArray, new_null_array};
+    use datafusion::physical_plan::ExecutionPlan;
+    use datafusion::physical_plan::joins::HashJoinExec;
+
+    use super::*;
+    use crate::engine::{Engine, Limits};
+
+    /// A session whose day before has four customers; `b` and `c` are `a` now, and `x` is `new`.
+    async fn session() -> SessionContext {
+        let session =
+            Engine::new(Limits { memory: 1 << 30, threads: 2, spill: None }, Vec::new(), None).unwrap().night_session();
+        let rows = 5;
+        let schema = lifecycle::columns::lifecycle();
+        let columns = schema.fields().iter().map(|field| match field.name().as_str() {
+            "customer_id" => Arc::new(StringViewArray::from(vec!["a", "b", "c", "d", "x"])) as ArrayRef,
+            "stage" => Arc::new(StringViewArray::from(vec!["loyal", "dormant", "churned", "prospect", "loyal"])),
+            "first_order_on" => Arc::new(Date32Array::from(vec![Some(60), Some(50), Some(70), None, Some(55)])),
+            _ => new_null_array(field.data_type(), rows),
+        });
+        let before = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap();
+        session
+            .register_table("lifecycle_before", Arc::new(MemTable::try_new(schema, vec![vec![before]]).unwrap()))
+            .unwrap();
+        let successors = "SELECT arrow_cast(id, 'Utf8View') AS id, arrow_cast(root, 'Utf8View') AS root \
+                          FROM (VALUES ('b', 'a'), ('c', 'a'), ('x', 'new')) AS t(id, root)";
+        let kept = session.sql(successors).await.unwrap().cache().await.unwrap();
+        session.register_table("successors", kept.into_view()).unwrap();
+        session
+    }
+
+    #[tokio::test]
+    async fn a_merged_person_has_the_stage_of_the_older_history() {
+        let session = session().await;
+        let sql = format!("SELECT customer_id || ' ' || stage AS told FROM ({}) ORDER BY 1", carried_sql());
+        let rows = session.sql(&sql).await.unwrap().collect().await.unwrap();
+        let told: Vec<String> = rows
+            .iter()
+            .flat_map(|batch| {
+                let told = cast(batch.column(0), &DataType::Utf8).unwrap();
+                told.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(told, ["a dormant", "d prospect", "new loyal"]);
+    }
+
+    /// A join collects its left side whole: a million customers with all that is said of them do not fit.
+    #[tokio::test]
+    async fn the_day_before_is_never_collected() {
+        let session = session().await;
+        let plan = session.sql(&carried_sql()).await.unwrap().create_physical_plan().await.unwrap();
+        let mut joins = 0;
+        let mut rest: Vec<Arc<dyn ExecutionPlan>> = vec![plan];
+        while let Some(node) = rest.pop() {
+            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+                joins += 1;
+                let held = join.left().schema();
+                assert!(held.field_with_name("stage").is_err(), "{held:?}");
+            }
+            rest.extend(node.children().into_iter().cloned());
+        }
+        assert!(joins >= 2, "{joins}");
+    }
 }
