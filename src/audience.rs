@@ -30,6 +30,8 @@ pub mod ledger;
 pub mod lift;
 /// Whose members an export delivers.
 mod members;
+/// The members by number.
+mod places;
 
 pub use compress::Codec;
 pub use export::{

@@ -9,6 +9,8 @@ pub mod different;
 pub mod encode;
 /// Parquet files, pinned by path and size, as a table.
 pub mod pinned;
+/// Rows that know their place among all rows.
+mod placed;
 /// Intermediate results on the local disk.
 mod scratch;
 /// SQL files: built in, or overridden by a project.
@@ -30,6 +32,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::Result;
 
+pub use placed::Placing;
 pub use scratch::{Dropping, Materialized};
 pub use statement::{Params, Statement};
 
@@ -138,6 +141,17 @@ impl Engine {
         optimizer.enable_round_robin_repartition = false;
         drop(state);
         session
+    }
+
+    /// The same session for statements whose inputs all come sorted by what they are joined by: joins go through both sides
+    /// in step, and hold neither.
+    pub fn in_step(&self, session: &SessionContext) -> SessionContext {
+        let state = session.state();
+        let config = state.config().clone().with_target_partitions(1);
+        let config = config.set_bool("datafusion.optimizer.prefer_hash_join", false);
+        // A new catalogue would take the place of the session's own.
+        let config = config.with_create_default_catalog_and_schema(false);
+        SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_config(config).build())
     }
 
     /// A new session: its tables are its own, memory and stores are shared.

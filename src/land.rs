@@ -301,6 +301,9 @@ pub async fn settle_some(
     ] {
         if let Some(shape) = shapes.get(&table).filter(|_| table == Table::Orders || wanted(table)) {
             settle::settle(engine, session, shape, options, &mut landed).await?;
+            if table == Table::Customers {
+                settle::doubts(session, shape, &mut landed).await?;
+            }
         }
     }
     settle::register_absent(session).await?;

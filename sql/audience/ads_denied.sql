@@ -1,8 +1,8 @@
 -- Addresses that some record keeps from advertising.
--- Inputs: door_records. Grain: one row an address.
+-- Inputs: door_stops. Grain: one row an address.
 SELECT DISTINCT address FROM (
-  SELECT email_key AS address FROM door_records WHERE ads_consent = 'denied'
+  SELECT email_key AS address FROM door_stops WHERE ads_consent = 'denied'
   UNION ALL
-  SELECT phone_key FROM door_records WHERE ads_consent = 'denied'
+  SELECT phone_key FROM door_stops WHERE ads_consent = 'denied'
 )
 WHERE address IS NOT NULL

@@ -1,12 +1,8 @@
 -- Members who were never landed as customers (orders name them, or they are guests) and of whom an order is still landed.
--- Inputs: members, roots, door_records, door_orders (every landed order as it is read), customer_contacts. Grain: one row a
--- member. Their contact data are those of the newest published day.
+-- Inputs: rest (the members without a record), door_orders (every landed order as it is read), customer_contacts. Grain: one row
+-- a member. Their contact data are those of the newest published day.
 SELECT m.customer_id, email_key(c.email) AS email_key, e164(c.phone, CAST(NULL AS VARCHAR)) AS phone_key, c.email, c.phone
-FROM (
-  SELECT m.customer_id
-  FROM (SELECT m.customer_id, coalesce(r.root, m.customer_id) AS person FROM roots r RIGHT JOIN members m ON r.id = m.customer_id) m
-  LEFT ANTI JOIN door_records d ON d.person = m.person
-) m
+FROM rest m
 LEFT SEMI JOIN (
   SELECT coalesce(customer_id, guest_id(coalesce(lower(email), phone))) AS customer_id FROM door_orders
 ) o ON o.customer_id = m.customer_id

@@ -1,14 +1,7 @@
 -- What the newest landed data says of every customer: whom the record is of, effective consent as the profile has it, and
 -- contact data. Consent is compared by `email_key` and `phone_key`.
--- Inputs: landed_customers, roots, ended, resubscribed. Grain: one row a landed customer; `is_main` marks the one whose contact
+-- Inputs: landed_customers, roots, heirs, ended, resubscribed. Grain: one row a landed customer; `is_main` marks the one whose contact
 -- data are the person's. Joins name the narrow side first.
-WITH heirs AS (
-  SELECT id FROM (
-    SELECT r.id, row_number() OVER (PARTITION BY r.root ORDER BY c.created_at NULLS LAST, r.id) AS place
-    FROM (SELECT r.id, r.root FROM roots r LEFT ANTI JOIN landed_customers l ON l.customer_id = r.root) r
-    JOIN landed_customers c ON c.customer_id = r.id
-  ) WHERE place = 1
-)
 SELECT *, email_key(email) AS email_key,
        CASE WHEN $all_phones OR sms_status IN ('subscribed', 'unsubscribed', 'invalid') THEN e164(phone, country) END AS phone_key
 FROM (

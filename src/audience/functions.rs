@@ -1,10 +1,9 @@
 //! Scalar functions of the statements and of the formats' mappings: all of text, all null where they have no answer.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanBuilder, StringViewArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanBuilder, StringViewArray, StringViewBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::common::exec_err;
@@ -14,6 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
+use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
 /// Gives a session the functions of this module.
@@ -115,6 +115,9 @@ impl ScalarUDFImpl for TextFunction {
             Function::HeldOut => {
                 let ids = texts(1)?;
                 let share = share_of(arguments.args.get(2))?;
+                if share <= 0.0 {
+                    return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(false))));
+                }
                 let mut held = BooleanBuilder::with_capacity(rows);
                 for (salt, id) in first.iter().zip(ids.iter()) {
                     held.append_value(is_held_out(salt.unwrap_or_default(), id.unwrap_or_default(), share));
@@ -126,7 +129,7 @@ impl ScalarUDFImpl for TextFunction {
                 each(first.iter().zip(countries.iter()), |(phone, country)| e164(phone?, country).map(Cow::Owned))
             }
             Function::EmailKey => each(first.iter(), |text| email_key(text?)),
-            Function::Sha256 => each(first.iter(), |text| Some(Cow::Owned(sha256_hex(text?)))),
+            Function::Sha256 => hashes(&first),
             Function::Words => each(first.iter(), |text| filled(words_only(text?))),
             Function::Compact => each(first.iter(), |text| filled(letters_only(text?))),
             Function::Digits => each(first.iter(), |text| filled(text?.chars().filter(char::is_ascii_digit).collect())),
@@ -142,6 +145,35 @@ fn each<'a, T>(rows: impl Iterator<Item = T>, mut answer: impl FnMut(T) -> Optio
     let mut built = StringViewBuilder::new();
     for row in rows {
         built.append_option(answer(row));
+    }
+    Arc::new(built.finish())
+}
+
+/// Different values whose hash is remembered within a batch.
+const REMEMBERED: usize = 2048;
+
+fn hashes(texts: &StringViewArray) -> ArrayRef {
+    let mut built = StringViewBuilder::with_capacity(texts.len());
+    let mut known: HashMap<&str, String> = HashMap::new();
+    let mut met = 0;
+    for text in texts {
+        let Some(text) = text else {
+            built.append_null();
+            continue;
+        };
+        // Countries, cities and years repeat; of addresses nothing is looked up once that has shown.
+        let repeats = known.len() < REMEMBERED || met >= REMEMBERED;
+        let remembered = if repeats { known.get(text) } else { None };
+        if let Some(digits) = remembered {
+            built.append_value(digits);
+            met += 1;
+            continue;
+        }
+        let digits = sha256_hex(text);
+        built.append_value(&digits);
+        if known.len() < REMEMBERED {
+            known.insert(text, digits);
+        }
     }
     Arc::new(built.finish())
 }
@@ -217,11 +249,7 @@ fn email_key(text: &str) -> Option<Cow<'static, str>> {
 
 /// The SHA-256 of a text's UTF-8 as lower-case hexadecimal digits.
 pub fn sha256_hex(text: &str) -> String {
-    let mut digits = String::with_capacity(64);
-    for byte in Sha256::digest(text.as_bytes()) {
-        let _infallible = write!(digits, "{byte:02x}");
-    }
-    digits
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 fn words_only(text: &str) -> String {
@@ -230,11 +258,21 @@ fn words_only(text: &str) -> String {
 }
 
 fn letters_only(text: &str) -> String {
-    text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
+    let mut kept = text.to_lowercase();
+    kept.retain(char::is_alphanumeric);
+    kept
 }
 
 fn single_spaced(text: &str) -> String {
-    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+    let text = text.to_lowercase();
+    let mut spaced = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !spaced.is_empty() {
+            spaced.push(' ');
+        }
+        spaced.push_str(word);
+    }
+    spaced
 }
 
 /// A text that tells no more than its shape.
@@ -289,6 +327,19 @@ mod tests {
             assert!(!is_held_out("s", &id, 0.1) || is_held_out("s", &id, 0.2), "raising the share only adds");
         }
         assert!(is_held_out("s", "c", 1.0) && !is_held_out("s", "c", 0.0));
+    }
+
+    /// A column that repeats and one that does not, both longer than what is remembered.
+    #[test]
+    fn a_remembered_hash_is_the_texts_own() {
+        for different in [7, REMEMBERED + 10, 3 * REMEMBERED] {
+            let texts: Vec<Option<String>> =
+                (0..3 * REMEMBERED).map(|n| (n % 5 != 4).then(|| format!("text {}", n % different))).collect();
+            let hashed = hashes(&texts.iter().map(Option::as_deref).collect::<StringViewArray>());
+            for (text, hash) in texts.iter().zip(hashed.as_string_view()) {
+                assert_eq!(text.as_deref().map(sha256_hex).as_deref(), hash);
+            }
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Drop for Dropping {
 }
 
 /// Where a session's table lies: other sessions have tables of the same name.
-fn folder_name(session: &SessionContext, name: &str) -> String {
+pub(super) fn folder_name(session: &SessionContext, name: &str) -> String {
     format!("{name}-{}", session.session_id())
 }
 
@@ -177,7 +177,7 @@ impl Engine {
         Dropping { folder: self.scratch.path().to_owned(), ending: format!("-{}", session.session_id()) }
     }
 
-    fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
+    pub(super) fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
         for attempt in 0_u32.. {
             let folder =
                 self.scratch.path().join(if attempt == 0 { name.to_owned() } else { format!("{name}.{attempt}") });
@@ -192,7 +192,7 @@ impl Engine {
 }
 
 /// Nullability is what a statement's writer did not think of; a column that happens to have no null is no promise.
-fn nullable(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields: Vec<Field> =
         schema.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), true)).collect();
     Arc::new(Schema::new(fields))
@@ -226,7 +226,7 @@ async fn write(
 
 /// Written once, read once or twice, and gone within the hour: the time to encode counts, the size hardly. Text repeats
 /// itself and compresses; numbers do neither fast enough to pay.
-fn properties(schema: &Schema, different: &[(ColumnPath, DataType)]) -> WriterProperties {
+pub(super) fn properties(schema: &Schema, different: &[(ColumnPath, DataType)]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::UNCOMPRESSED)
         .set_dictionary_enabled(false)

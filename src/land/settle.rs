@@ -64,11 +64,17 @@ pub(super) async fn settle(
     };
     let visible = if shape.table == Table::Customers { dumps(visible, shape, options) } else { visible };
     view(session, &name, &visible).await?;
-    if shape.table == Table::Customers {
-        landed.warnings.extend(unknown_choices(session, shape).await?);
-        if landed.table(Table::Customers).present.contains("country") {
-            landed.warnings.extend(unknown_countries(session).await?);
-        }
+    Ok(())
+}
+
+/// What a person should know of the values of the settled customers.
+pub(super) async fn doubts(session: &SessionContext, shape: &Shape, landed: &mut Landed) -> Result<()> {
+    if shape.groups.is_empty() || shape.rows == 0 {
+        return Ok(());
+    }
+    landed.warnings.extend(unknown_choices(session, shape).await?);
+    if landed.table(Table::Customers).present.contains("country") {
+        landed.warnings.extend(unknown_countries(session).await?);
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ def compare(args, alluvial, folder):
     harness.warm(project / "lake")
     failed = False
     print(f"\n{args.customers:,} members, {args.threads} threads; the fastest of {ROUNDS} runs each")
-    print(f"\n{'format':10}{'DuckDB COPY, s':>16}{'export, s':>12}{'DuckDB / export':>18}{'peak MB':>10}{'DuckDB MB':>12}{'same rows':>12}")
+    print(f"\n{'format':10}{'DuckDB COPY, s':>16}{'export, s':>12}{'DuckDB / export':>18}{'peak MB':>10}{'DuckDB MB':>12}{'file MB':>10}{'DuckDB':>10}{'same rows':>12}")
     for name, select in (("email", EMAIL), ("facebook", FACEBOOK)):
         ours, theirs = folder / f"{name}.csv.gz", folder / f"{name}.duckdb.csv.gz"
         runs, peers = [], []
@@ -122,7 +122,7 @@ def compare(args, alluvial, folder):
         same = rows(ours) == rows(theirs)
         (seconds, _), (peer, _) = min(runs), min(peers)
         peak, peer_peak = max(peak for _, peak in runs), max(peak for _, peak in peers)
-        print(f"{name:10}{peer:>16.2f}{seconds:>12.2f}{peer / seconds:>18.2f}{peak:>10,.0f}{peer_peak:>12,.0f}{'yes' if same else 'NO':>12}")
+        print(f"{name:10}{peer:>16.2f}{seconds:>12.2f}{peer / seconds:>18.2f}{peak:>10,.0f}{peer_peak:>12,.0f}{ours.stat().st_size / 1e6:>10.1f}{theirs.stat().st_size / 1e6:>10.1f}{'yes' if same else 'NO':>12}")
         failed |= not same or seconds > peer or peak > MEMORY_MB
     return 1 if failed else 0
 

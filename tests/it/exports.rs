@@ -88,6 +88,54 @@ fn every_step_is_counted_and_every_address_written_once() {
     "#);
 }
 
+/// Since the day b became a, who is a member too, and x became z, who is none; a guest is known by an order alone, and so was q,
+/// whose order is not landed any more.
+#[test]
+fn a_member_is_found_under_whatever_name_is_landed_now() {
+    let shop = TinyShop::empty();
+    let head = "customer_id,created_at,email,first_name,email_consent,email_consent_at\n";
+    let person = |id: &str, name: &str| {
+        format!("{id},2025-01-10T10:00:00Z,{id}@example.com,{name},subscribed,2025-01-10T10:00:00Z\n")
+    };
+    shop.land("customers/all", &format!("{head}{}{}{}", person("a", "Ann"), person("b", "Bea"), person("x", "Xi")));
+    shop.land(
+        "orders/guest",
+        "order_id,ordered_at,total,customer_id,email\no1,2026-01-01T10:00:00Z,10.00,,pia@example.com\n",
+    );
+    shop.land(
+        "orders/q",
+        "order_id,ordered_at,total,customer_id,email\no2,2026-01-01T10:00:00Z,10.00,q,qi@example.com\n",
+    );
+    shop.segment("everyone", "number_of_orders >= 0");
+    shop.night("2026-03-01");
+    shop.land("customers/more", &format!("{head}{}", person("z", "Zoe")));
+    shop.land(
+        "identities/all",
+        "anonymous_id,customer_id,linked_at\nb,a,2026-03-10T10:00:00Z\nx,z,2026-03-10T10:00:00Z\n",
+    );
+    std::fs::remove_file(shop.folder.path().join("lake/landing/orders/q.parquet")).unwrap();
+
+    let report = export(&shop, &["everyone", "--format", "email", "--to", "out/one.csv"]);
+    assert_eq!(
+        report[0]["counts"],
+        serde_json::json!({
+            "members": 5, "gone": 1, "with_address": 4, "consented": 3, "not_suppressed": 3, "one_per_address": 2,
+            "not_held_out": 2, "written": 2
+        })
+    );
+    insta::assert_snapshot!(shop.folder.read("out/one.csv").replace('\r', ""), @r#"
+    customer_id,name,email,phone,email_consent,email_consent_at,email_consent_source,sms_consent,sms_consent_at
+    a,Ann,a@example.com,,subscribed,2025-01-10T10:00:00Z,,not_subscribed,
+    x,Zoe,z@example.com,,subscribed,2025-01-10T10:00:00Z,,not_subscribed,
+    "#);
+    let lines = printed(&shop, &["everyone", "--format", "jsonl", "--no-consent-check"]);
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<[&str; 2]> =
+        rows.iter().map(|row| ["customer_id", "email"].map(|name| row[name].as_str().unwrap_or_default())).collect();
+    let expected = [["a", "a@example.com"], ["b", "a@example.com"], ["p", "pia@example.com"], ["x", "z@example.com"]];
+    assert_eq!(told, expected);
+}
+
 #[test]
 fn the_bytes_of_the_formats_for_people() {
     let shop = shop();
