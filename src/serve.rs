@@ -4,6 +4,7 @@
 //! (`catalog`), and run it as a stream that can be stopped (`running`).
 
 mod activity;
+mod answers;
 /// What a sight sees of a state.
 pub mod catalog;
 mod comments;

@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
 use super::activity::Activity;
+use super::answers::{Making, Question};
 use super::fault::Fault;
 use super::metrics::Door;
 use super::shared::Core;
@@ -79,21 +80,41 @@ impl Running {
         self.meter.rows += rows;
     }
 
-    /// Answers with a plan's rows. What stops the statement stops the stream, whoever is waiting for it.
-    pub(super) async fn rows(mut self, frame: DataFrame, most: Option<u64>) -> Result<Rows, Fault> {
+    /// Answers with a plan's rows. What stops the statement stops the stream, whoever is waiting for it. An answer to a
+    /// `question` is given again where it is known, and is kept once it was given to its end.
+    pub(super) async fn rows(
+        mut self,
+        frame: DataFrame,
+        question: Option<Question>,
+        most: Option<u64>,
+    ) -> Result<Rows, Fault> {
         let core = Arc::clone(&self.meter.core);
-        let answer = self.on(core.workers.run(frame)).await?;
+        let known = question.as_ref().and_then(|question| core.answers.find(question));
+        let (answer, making) = match known {
+            Some(known) => (Answer::known(known), None),
+            None => (self.on(core.workers.run(frame)).await?, question.map(Making::new)),
+        };
         let schema = Arc::clone(&answer.schema);
-        Ok(Rows { schema, batches: self.guard(answer, most).boxed() })
+        Ok(Rows { schema, batches: self.guard(answer, making, most).boxed() })
     }
 
-    fn guard(self, answer: Answer, most: Option<u64>) -> impl Stream<Item = Result<RecordBatch, Fault>> + Send {
-        futures::stream::unfold(Some((self, answer)), move |going| async move {
-            let (mut running, mut answer) = going?;
+    fn guard(
+        self,
+        answer: Answer,
+        making: Option<Making>,
+        most: Option<u64>,
+    ) -> impl Stream<Item = Result<RecordBatch, Fault>> + Send {
+        futures::stream::unfold(Some((self, answer, making)), move |going| async move {
+            let (mut running, mut answer, making) = going?;
             let next = running.on(answer.next()).await;
             let batch = match next {
                 Ok(Some(batch)) => batch,
-                Ok(None) => return None,
+                Ok(None) => {
+                    if let Some(made) = making {
+                        running.meter.core.answers.keep(made, answer.schema);
+                    }
+                    return None;
+                }
                 Err(fault) => return Some((Err(fault), None)),
             };
             running.meter.rows += batch.num_rows() as u64;
@@ -103,7 +124,10 @@ impl Running {
                     running.meter.core.metrics.failed(running.meter.door, fault.state);
                     Some((Err(fault), None))
                 }
-                _ => Some((Ok(batch), Some((running, answer)))),
+                _ => {
+                    let making = making.and_then(|making| making.with(&batch));
+                    Some((Ok(batch), Some((running, answer, making))))
+                }
             }
         })
     }

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::activity::Activity;
+use super::answers::Question;
 use super::catalog::Catalog;
 use super::fault::Fault;
 use super::metrics::Door;
@@ -278,8 +279,9 @@ impl Session {
             Some(values) => running.on(async { Ok(plan.replace_params_with_values(&values)?) }).await?,
             None => plan,
         };
-        let frame = DataFrame::new(planned.context.state(), plan);
-        running.rows(frame, self.core.settings.max_rows).await
+        let state = planned.context.state();
+        let question = Question::of(&plan, state.config_options().execution.time_zone.as_deref());
+        running.rows(DataFrame::new(state, plan), question, self.core.settings.max_rows).await
     }
 }
 

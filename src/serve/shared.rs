@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::answers::Answers;
 use super::fault::Fault;
 use super::login::Gate;
 use super::metrics::{Door, Gauges, Metrics, resident};
@@ -47,6 +48,7 @@ pub(super) struct Core {
     pub(super) gate: Gate,
     pub(super) reader: Reader,
     pub(super) workers: Workers,
+    pub(super) answers: Answers,
     pub(super) lanes: Lanes,
     pub(super) metrics: Metrics,
     pub(super) stage: watch::Sender<Stage>,
@@ -62,6 +64,7 @@ impl Core {
             gate: Gate::new(project.lake.clone(), clock),
             reader: Reader::new(settings.max_statement),
             workers: Workers::new(project.settings.engine.threads)?,
+            answers: Answers::default(),
             lanes: Lanes::new(project.settings.engine.threads)?,
             project,
             clock,

@@ -18,6 +18,7 @@ use futures::StreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use super::answers::Known;
 use super::fault::Fault;
 use crate::error::{Error, Kind, Result};
 
@@ -79,7 +80,7 @@ impl Workers {
         });
         let task = Ends(task.abort_handle());
         let schema = begun.await.unwrap_or_else(|_| Err(panicked()))?;
-        Ok(Answer { schema, batches, _task: task })
+        Ok(Answer { schema, batches, _task: Some(task) })
     }
 }
 
@@ -153,10 +154,21 @@ pub(super) struct Answer {
     /// Their columns.
     pub(super) schema: SchemaRef,
     batches: mpsc::Receiver<Result<Option<RecordBatch>, Fault>>,
-    _task: Ends,
+    /// None where nothing is left to do.
+    _task: Option<Ends>,
 }
 
 impl Answer {
+    /// An answer that was given before.
+    pub(super) fn known(known: Known) -> Self {
+        let (send, batches) = mpsc::channel(known.batches.len() + 1);
+        for batch in known.batches.into_iter().map(Some).chain([None]) {
+            // There is room for every one of them.
+            let _full = send.try_send(Ok(batch));
+        }
+        Self { schema: known.schema, batches, _task: None }
+    }
+
     /// The next rows, or none after the last.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
     python3 tests/bench/serve.py [--customers N] [--segments N] [--keep DIR] [--alluvial PATH]
 
 Lands a demo shop, publishes two nights (so that something changed) with drawn segments (`segment_mix.py`) unless days are
-published, and asks twenty questions of a dashboard, each many times: DuckDB reads the very Parquet files that the day's manifest names. Answers must be the same. The
+published, and asks twenty questions of a dashboard, each many times, in the same words (`again`, as dashboards do; the server knows the
+answer) and in new ones (`computed`): DuckDB reads the very Parquet files that the day's manifest names. Answers must be the same. The
 process exits with 1 if they are not, or if a target is missed: the median of the medians at most DuckDB's plus 5 ms, the
 95th percentile under 100 ms at 1 and at 16 connections, and a full pull of the largest segment through Flight SQL at least as
 fast as DuckDB's `COPY` of it to Parquet.
@@ -129,6 +130,11 @@ def compare(args, alluvial, folder):
         server.wait()
 
 
+def anew(sql, number):
+    """The same question in words that nobody has used: what was answered before is of no use to it."""
+    return f"SELECT * FROM ({sql}) q WHERE {number} = {number}"
+
+
 def latest(sql):
     """The same question of the newest day, in the server's names."""
     by_day = "segment_sizes segment_members segment_overlap segment_changes customer_profile lifecycle_transitions lifecycle".split()
@@ -157,15 +163,17 @@ def measure(args, folder, lake, tables, asked, doors, secret, largest):
                 wrong.append(name)
             mine = timed(lambda: connection.execute(latest(sql)).fetchall())
             peer = timed(lambda: duck.execute(sql).fetchall())
+            rounds = iter(range(ROUNDS))
+            computed = timed(lambda: connection.execute(anew(latest(sql), next(rounds))).fetchall())
             everything += mine
-            table.append((name, statistics.median(peer), statistics.median(mine), percentile(mine)))
+            table.append((name, statistics.median(peer), statistics.median(computed), statistics.median(mine), percentile(mine)))
     many = crowd(connect, [latest(sql) for sql in asked.values()])
     pull, peer_pull = pulls(doors["flight"], secret, duck, folder, largest)
-    print(f"\n{args.customers:,} customers, {len(asked)} queries, {ROUNDS} times each, milliseconds\n{'':24}{'DuckDB':>10}{'Alluvial':>10}{'p95':>10}")
-    for name, peer, mine, late in table:
-        print(f"{name:24}{peer:10.1f}{mine:10.1f}{late:10.1f}")
-    mine, peer = statistics.median(row[2] for row in table), statistics.median(row[1] for row in table)
-    print(f"{'median of the medians':24}{peer:10.1f}{mine:10.1f}")
+    print(f"\n{args.customers:,} customers, {len(asked)} queries, {ROUNDS} times each, milliseconds\n{'':24}{'DuckDB':>10}{'computed':>10}{'again':>10}{'p95':>10}")
+    for name, peer, computed, mine, late in table:
+        print(f"{name:24}{peer:10.1f}{computed:10.1f}{mine:10.1f}{late:10.1f}")
+    peer, computed, mine = (statistics.median(row[column] for row in table) for column in (1, 2, 3))
+    print(f"{'median of the medians':24}{peer:10.1f}{computed:10.1f}{mine:10.1f}")
     print(f"p95 at 1 connection {percentile(everything):.1f} ms, at 16 connections {percentile(many):.1f} ms")
     print(f"segment `{largest}`: {pull:.2f} s through Flight SQL, {peer_pull:.2f} s for DuckDB's COPY to Parquet")
     missed = [f"different answers: {', '.join(wrong)}"] if wrong else []
