@@ -16,6 +16,7 @@ DuckDB and the clients are installed into target/bench-venv if Python does not h
 import argparse
 import concurrent.futures
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -163,7 +164,7 @@ def measure(args, folder, lake, tables, asked, doors, secret, largest):
                 wrong.append(name)
             mine = timed(lambda: connection.execute(latest(sql)).fetchall())
             peer = timed(lambda: duck.execute(sql).fetchall())
-            rounds = iter(range(ROUNDS))
+            rounds = itertools.count()
             computed = timed(lambda: connection.execute(anew(latest(sql), next(rounds))).fetchall())
             everything += mine
             table.append((name, statistics.median(peer), statistics.median(computed), statistics.median(mine), percentile(mine)))
