@@ -173,12 +173,14 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
+    use crate::engine::{Engine, Limits};
     use crate::lake::Lake;
     use crate::schema::published::named;
 
     /// A session with a table of a published day, another one on each call.
     fn session() -> SessionContext {
-        let session = SessionContext::new();
+        let limits = Limits { memory: 1 << 30, threads: 2, spill: None };
+        let session = Engine::new(limits, Vec::new(), None).unwrap().session();
         let lake = Lake::open("memory://shop", &std::collections::BTreeMap::new(), std::path::Path::new("/")).unwrap();
         let table = DayTable::over(&lake, &named("segment_sizes").unwrap(), &[]).unwrap();
         session.register_table("segment_sizes", Arc::new(table)).unwrap();
