@@ -6,6 +6,8 @@
 //! `deliver` writes the file whole or not at all, `ledger` keeps who was treated and who was held out, and `lift` compares
 //! the two groups afterwards. Formats are declared (`format`): a project's file overrides or adds to them.
 
+/// What the newest landed data says of the members, in their order.
+mod carry;
 /// Who of the members is written, and what became of the others.
 mod choose;
 /// An audience whose every member is settled.
@@ -32,6 +34,8 @@ pub mod lift;
 mod members;
 /// The members by number.
 mod places;
+/// One row of an audience, and a format's columns of it.
+mod row;
 
 pub use compress::Codec;
 pub use export::{

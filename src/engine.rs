@@ -7,6 +7,8 @@
 pub mod different;
 /// Parquet files encoded on several threads.
 pub mod encode;
+/// Joins of inputs that both come sorted.
+mod in_step;
 /// Parquet files, pinned by path and size, as a table.
 pub mod pinned;
 /// Rows that know their place among all rows.
@@ -147,11 +149,12 @@ impl Engine {
     /// in step, and hold neither.
     pub fn in_step(&self, session: &SessionContext) -> SessionContext {
         let state = session.state();
-        let config = state.config().clone().with_target_partitions(1);
-        let config = config.set_bool("datafusion.optimizer.prefer_hash_join", false);
         // A new catalogue would take the place of the session's own.
-        let config = config.with_create_default_catalog_and_schema(false);
-        SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_config(config).build())
+        let config = state.config().clone().with_target_partitions(1).with_create_default_catalog_and_schema(false);
+        let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(in_step::InStep)];
+        rules.extend(state.physical_optimizers().iter().cloned());
+        let state = SessionStateBuilder::new_from_existing(state).with_config(config);
+        SessionContext::new_with_state(state.with_physical_optimizer_rules(rules).build())
     }
 
     /// A new session: its tables are its own, memory and stores are shared.
@@ -236,6 +239,37 @@ fn pool_bytes(memory: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Inputs that come sorted are neither held nor sorted, and the session keeps its own tables.
+    #[tokio::test]
+    async fn what_is_sorted_is_joined_in_step() {
+        let limits = Limits { memory: 1 << 30, threads: 2, spill: None };
+        let engine = Engine::new(limits, Vec::new(), None).unwrap();
+        let session = engine.night_session();
+        for (name, column) in [("l", "a"), ("r", "b")] {
+            let rows = format!(
+                "SELECT arrow_cast(value, 'UInt32') AS place, 'c' || value AS id, value AS {column} FROM generate_series(0, 9)"
+            );
+            let mut placing = engine.placing(&session, name, "place", 10).unwrap();
+            placing.add(session.sql(&rows).await.unwrap()).await.unwrap();
+            placing.finish(&["id"]).unwrap();
+        }
+        let sql = "SELECT l.id, l.a, r.b FROM l LEFT JOIN r ON r.id = l.id ORDER BY l.id";
+        let frame = engine.in_step(&session).sql(sql).await.unwrap();
+        let plan = frame.clone().create_physical_plan().await.unwrap();
+        let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+        assert!(plan.contains("SortMergeJoin") && !plan.contains("SortExec") && !plan.contains("HashJoin"), "{plan}");
+        assert_eq!(
+            frame
+                .filter(datafusion::prelude::col("a").eq(datafusion::prelude::col("b")))
+                .unwrap()
+                .count()
+                .await
+                .unwrap(),
+            10
+        );
+        assert_eq!(session.sql("SELECT * FROM l").await.unwrap().count().await.unwrap(), 10);
+    }
 
     #[tokio::test]
     async fn a_filter_over_an_outer_join_keeps_to_its_side() {

@@ -9,7 +9,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use futures::StreamExt;
 use serde_json::json;
 
-use super::choose::{self, HoldOut, Use};
+use super::choose::{self, HoldOut};
 use super::deliver::{Destination, Writing, Written};
 use super::door::{Ads, Door};
 use super::export::{Counts, Lost, Report, Request, Since, Steps, Whose};
@@ -17,6 +17,7 @@ use super::format::{Channel, Format};
 use super::ledger::{self, Record};
 use super::members;
 use super::places::Places;
+use super::row::{self, Use};
 use crate::engine::Dropping;
 use crate::engine::statement::{Params, literal, plan_text};
 use crate::error::{Error, Result};
@@ -145,7 +146,7 @@ impl<'a> Chosen<'a> {
 
     /// Rows as the format has them.
     pub(super) async fn mapped(&self, rows: &str) -> Result<DataFrame> {
-        let sql = choose::mapped_sql(&self.session, &self.format, rows).await?;
+        let sql = row::mapped_sql(&self.session, &self.format, rows).await?;
         plan_text(&self.project.engine.in_step(&self.session), &sql, &Params::new()).await
     }
 
@@ -186,7 +187,7 @@ impl<'a> Chosen<'a> {
         }
         let mut report = self.report(request);
         report.counts.written = report.counts.not_held_out;
-        let mut rows = self.rows(&choose::rows_sql(WRITTEN, self.used(request), false)).await?;
+        let mut rows = self.rows(&row::rows_sql(WRITTEN, self.used(request), false)).await?;
         let writing = self.writing(request, destination);
         // Rows come sorted: once there is one, hardly anything can fail any more.
         let first = rows.next().await.transpose().map_err(|error| writing.without_values(error.into()))?;

@@ -8,11 +8,11 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
-use super::choose::{self, Use};
 use super::chosen::{Chosen, WRITTEN};
 use super::deliver::Written;
 use super::ledger::{self, Record};
 use super::members;
+use super::row::{self, Use};
 use crate::error::{Error, Result};
 use crate::snapshot::reading::Reading;
 use crate::snapshot::setup::Project;
@@ -206,7 +206,7 @@ pub async fn export(
         for part in chosen.parts() {
             let to = part.word.map_or_else(|| to.clone(), |word| to.with_word(word));
             let rows = format!("(SELECT * FROM {rows} WHERE {})", part.condition);
-            let rows = choose::rows_sql(&rows, chosen.used(request), false);
+            let rows = row::rows_sql(&rows, chosen.used(request), false);
             let written = chosen.write(request, &Destination::File(to), &rows, steps).await?;
             report.counts.written += written.rows;
             if let Some(word) = part.word {
@@ -216,7 +216,7 @@ pub async fn export(
         }
         if let Some(difference) = &difference {
             let remove = Destination::File(place.with_word("remove"));
-            let rows = choose::rows_sql(&difference.removed, Use::All, false);
+            let rows = row::rows_sql(&difference.removed, Use::All, false);
             let removed = chosen.write(request, &remove, &rows, steps).await?;
             report.removed = Some((removed.rows, difference.all_removed.saturating_sub(removed.rows)));
             pending.push(removed);
@@ -350,7 +350,7 @@ pub async fn dry_run(
 ) -> Result<(Report, Sample)> {
     let chosen = Box::pin(Chosen::new(project, request, claimed, at, steps)).await?;
     let first = format!("(SELECT * FROM {WRITTEN} ORDER BY customer_id LIMIT 10)");
-    let rows = choose::rows_sql(&first, chosen.used(request), true);
+    let rows = row::rows_sql(&first, chosen.used(request), true);
     let frame = chosen.mapped(&rows).await?;
     let schema = std::sync::Arc::clone(frame.schema().inner());
     let mut report = chosen.report(request);

@@ -61,14 +61,14 @@ impl Places {
             }
         }
         let (ids, segments) = (ids.finish().gc(), segments.finish());
+        if u32::try_from(ids.len()).is_err() {
+            return Err(Error::internal("audience.members", "an audience has at most four billion members"));
+        }
         let hasher = DefaultHashBuilder::default();
         let mut by_id = HashTable::with_capacity(ids.len());
         for (place, id) in (0_u32..).zip(&ids) {
             let hash = |id: &str| hasher.hash_one(id);
             by_id.insert_unique(hash(id.unwrap_or_default()), place, |place| hash(ids.value(*place as usize)));
-        }
-        if u32::try_from(ids.len()).is_err() {
-            return Err(Error::internal("audience.members", "an audience has at most four billion members"));
         }
         Ok(Self { ids, segments, hasher, by_id, moved: HashMap::new(), twins: Vec::new() })
     }

@@ -1,7 +1,11 @@
 //! Rows that know their place among all rows, put in order without being compared.
 //!
-//! Rows are dealt to stretches of places as they come, into row groups of a file a thread; a stretch is put in order when it
-//! is read. What is held meanwhile is a few batches and two stretches, however many rows there are.
+//! A bucket sort on the disk: rows are dealt to buckets of places as they come, into row groups of a file a thread, and a
+//! bucket is put in order when it is read. What is held meanwhile is a few batches and two buckets, however many rows there
+//! are.
+
+/// The table that they become.
+mod table;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,31 +13,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, cast, concat_batches, take_record_batch};
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{SchemaRef, UInt32Type};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::execute_stream_partitioned;
 use datafusion::prelude::{DataFrame, SessionContext};
-use futures::{StreamExt, TryStreamExt};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::{ArrowWriter, ProjectionMask};
+use futures::StreamExt;
+use parquet::arrow::ArrowWriter;
 use roaring::RoaringBitmap;
 
+use self::table::{Placed, PlacedTable};
+use super::Engine;
 use super::different::mostly_different;
 use super::scratch::{nullable, properties};
-use super::{BATCH_ROWS, Engine};
 use crate::error::{Error, Result};
 
-/// Places of a stretch: so many rows are put in order at a time.
-const STRETCH: u32 = 1 << 16;
-/// Rows that a thread holds before they go to its file; with many stretches as many as make row groups worth reading.
+/// Places of a bucket: so many rows are put in order at a time.
+const BUCKET: u32 = 1 << 16;
+/// Rows that a thread holds before they go to its file; with many buckets as many as make row groups worth reading.
 const HELD_ROWS: usize = 1 << 16;
 const LEAST_OF_A_GROUP: usize = 512;
 
@@ -49,7 +46,7 @@ pub struct Placing<'a> {
     seen: RoaringBitmap,
 }
 
-/// A file, and which of its row groups are of which stretch.
+/// A file, and which of its row groups are of which bucket.
 #[derive(Debug, Clone)]
 struct Dealt {
     path: PathBuf,
@@ -142,7 +139,7 @@ impl Placing<'_> {
     }
 }
 
-/// Deals the rows of a stream to the stretches of a file.
+/// Deals the rows of a stream to the buckets of a file.
 async fn deal(
     mut stream: SendableRecordBatchStream,
     schema: SchemaRef,
@@ -150,8 +147,8 @@ async fn deal(
     places: u32,
     path: PathBuf,
 ) -> Result<(Dealt, RoaringBitmap)> {
-    let stretches = places.div_ceil(STRETCH).max(1);
-    let limit = HELD_ROWS.max(LEAST_OF_A_GROUP * stretches as usize);
+    let buckets = places.div_ceil(BUCKET).max(1);
+    let limit = HELD_ROWS.max(LEAST_OF_A_GROUP * buckets as usize);
     let mut dealt = Dealt { path, groups: BTreeMap::new() };
     let mut seen = RoaringBitmap::new();
     let mut writer: Option<ArrowWriter<File>> = None;
@@ -175,7 +172,7 @@ async fn deal(
             return Err(Error::internal("engine.placed", "a row has no place among the others"));
         };
         let mut order: Vec<(u32, u32)> =
-            (0_u32..).zip(own.values()).map(|(row, place)| (place / STRETCH, row)).collect();
+            (0_u32..).zip(own.values()).map(|(row, place)| (place / BUCKET, row)).collect();
         order.sort_unstable();
         for place in own.values() {
             if !seen.insert(*place) {
@@ -185,8 +182,8 @@ async fn deal(
         let sorted = take_record_batch(&batch, &UInt32Array::from_iter_values(order.iter().map(|(_, row)| *row)))?;
         let mut from = 0;
         for chunk in order.chunk_by(|(one, _), (other, _)| one == other) {
-            if let Some((stretch, _)) = chunk.first() {
-                held.entry(*stretch).or_default().push(sorted.slice(from, chunk.len()));
+            if let Some((bucket, _)) = chunk.first() {
+                held.entry(*bucket).or_default().push(sorted.slice(from, chunk.len()));
             }
             from += chunk.len();
         }
@@ -203,151 +200,17 @@ async fn deal(
     Ok((dealt, seen))
 }
 
-/// Makes a row group of what is held of each stretch.
+/// Makes a row group of what is held of each bucket.
 fn flush(writer: &mut ArrowWriter<File>, held: &mut BTreeMap<u32, Vec<RecordBatch>>, dealt: &mut Dealt) -> Result<()> {
-    for (stretch, batches) in std::mem::take(held) {
+    for (bucket, batches) in std::mem::take(held) {
         for batch in batches {
             writer.write(&batch)?;
         }
         let group = writer.flushed_row_groups().len();
         writer.flush()?;
-        dealt.groups.entry(stretch).or_default().extend(group..writer.flushed_row_groups().len());
+        dealt.groups.entry(bucket).or_default().extend(group..writer.flushed_row_groups().len());
     }
     Ok(())
-}
-
-/// A file whose footer is read.
-#[derive(Debug)]
-struct Placed {
-    path: PathBuf,
-    footer: ArrowReaderMetadata,
-    groups: BTreeMap<u32, Vec<usize>>,
-}
-
-impl Placed {
-    fn open(dealt: Dealt) -> Result<Self> {
-        let footer = ArrowReaderMetadata::load(&File::open(&dealt.path)?, ArrowReaderOptions::new())?;
-        Ok(Self { path: dealt.path, footer, groups: dealt.groups })
-    }
-
-    fn read(&self, groups: &[usize], columns: &[usize]) -> Result<Vec<RecordBatch>> {
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(&self.path)?, self.footer.clone());
-        let columns = ProjectionMask::roots(self.footer.parquet_schema(), columns.iter().copied());
-        let reader = reader.with_projection(columns).with_row_groups(groups.to_vec()).with_batch_size(STRETCH as usize);
-        Ok(reader.build()?.collect::<std::result::Result<_, _>>()?)
-    }
-}
-
-/// The table.
-#[derive(Debug)]
-struct PlacedTable {
-    schema: SchemaRef,
-    place: String,
-    sorted: Vec<String>,
-    files: Arc<Vec<Placed>>,
-}
-
-#[async_trait]
-impl TableProvider for PlacedTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let columns: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
-        let schema = Arc::new(self.schema.project(&columns)?);
-        let mut orders = Vec::new();
-        for name in self.sorted.iter().filter(|name| schema.index_of(name).is_ok()) {
-            let column = datafusion::physical_expr::expressions::col(name, &schema)?;
-            let ascending = SortOptions { descending: false, nulls_first: false };
-            orders.extend(LexOrdering::new([PhysicalSortExpr::new(column, ascending)]));
-        }
-        let place = self.schema.index_of(&self.place)?;
-        let rows = InOrder { files: Arc::clone(&self.files), place, columns, schema: Arc::clone(&schema) };
-        let plan = StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, orders, false, limit)?;
-        Ok(Arc::new(plan))
-    }
-}
-
-/// The rows, stretch after stretch.
-#[derive(Debug, Clone)]
-struct InOrder {
-    files: Arc<Vec<Placed>>,
-    /// Where the place stands among the table's columns.
-    place: usize,
-    /// The table's columns that are wanted, in their order.
-    columns: Vec<usize>,
-    schema: SchemaRef,
-}
-
-impl InOrder {
-    /// The rows of one stretch, in order.
-    fn stretch(&self, stretch: u32) -> Result<Vec<RecordBatch>> {
-        let mut read: Vec<usize> = self.columns.iter().copied().chain([self.place]).collect();
-        read.sort_unstable();
-        read.dedup();
-        let at = |column: usize| read.binary_search(&column).unwrap_or_default();
-        let mut batches = Vec::new();
-        for file in self.files.iter() {
-            if let Some(groups) = file.groups.get(&stretch) {
-                batches.extend(file.read(groups, &read)?);
-            }
-        }
-        let Some(first) = batches.first() else { return Ok(Vec::new()) };
-        let all = concat_batches(&first.schema(), &batches)?;
-        let places = all.column(at(self.place)).as_primitive::<UInt32Type>();
-        let mut rows = vec![u32::MAX; STRETCH as usize];
-        for (row, place) in (0_u32..).zip(places.values()) {
-            if let Some(slot) = rows.get_mut((place % STRETCH) as usize) {
-                *slot = row;
-            }
-        }
-        let rows = UInt32Array::from_iter_values(rows.into_iter().filter(|row| *row != u32::MAX));
-        let wanted: Vec<usize> = self.columns.iter().map(|column| at(*column)).collect();
-        let mut sorted = Vec::new();
-        for from in (0..rows.len()).step_by(BATCH_ROWS) {
-            let part = rows.slice(from, BATCH_ROWS.min(rows.len() - from));
-            // With its place a row has a column at least.
-            let part = take_record_batch(&all, &part)?.project(&wanted)?;
-            sorted.push(part.with_schema(Arc::clone(&self.schema))?);
-        }
-        Ok(sorted)
-    }
-}
-
-impl PartitionStream for InOrder {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stretches: Vec<u32> = self.files.iter().flat_map(|file| file.groups.keys().copied()).collect();
-        stretches.sort_unstable();
-        stretches.dedup();
-        let this = self.clone();
-        let read = move |stretch| {
-            let this = this.clone();
-            async move {
-                let rows = tokio::task::spawn_blocking(move || this.stretch(stretch)).await;
-                rows.map_err(|error| DataFusionError::External(Box::new(error)))?
-                    .map_err(|error| DataFusionError::External(Box::new(error)))
-            }
-        };
-        // The next stretch is put in order while this one is used.
-        let batches = futures::stream::iter(stretches).map(read).buffered(2);
-        let batches = batches.map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok))).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
-    }
 }
 
 #[cfg(test)]
@@ -364,7 +227,7 @@ mod tests {
         told
     }
 
-    /// 200,000 places are several stretches and several times what a thread holds.
+    /// 200,000 places are several buckets and several times what a thread holds.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn rows_come_in_the_order_of_their_places() {
         let engine = Engine::new(Limits { memory: 1 << 30, threads: 2, spill: None }, Vec::new(), None).unwrap();

@@ -40,6 +40,7 @@ struct Counts {
     logins_failed: AtomicU64,
     running: AtomicI64,
     rows: AtomicU64,
+    known: AtomicU64,
     seconds: [AtomicU64; BUCKETS.len() + 1],
     /// Millionths of a second.
     total: AtomicU64,
@@ -94,6 +95,11 @@ impl Metrics {
         *self.of(door).errors.lock().unwrap_or_else(PoisonError::into_inner).entry(state).or_default() += 1;
     }
 
+    /// A statement had its answer already.
+    pub(super) fn knew(&self, door: Door) {
+        self.of(door).known.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn finished(&self, door: Door, took: Duration, rows: u64) {
         let counts = self.of(door);
         counts.running.fetch_sub(1, Ordering::Relaxed);
@@ -126,6 +132,9 @@ impl Metrics {
             of.running.load(Ordering::Relaxed)
         });
         simple("alluvial_rows_sent_total", "counter", "Rows given to clients.", &|of| unsigned(&of.rows));
+        simple("alluvial_known_answers_total", "counter", "Statements whose answer was given before.", &|of| {
+            unsigned(&of.known)
+        });
         text.push_str("# HELP alluvial_query_errors_total Failed statements by SQLSTATE.\n# TYPE alluvial_query_errors_total counter\n");
         for door in Door::ALL {
             for (state, count) in self.of(door).errors.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -91,7 +91,10 @@ impl Running {
         let core = Arc::clone(&self.meter.core);
         let known = question.as_ref().and_then(|question| core.answers.find(question));
         let (answer, making) = match known {
-            Some(known) => (Answer::known(known), None),
+            Some(known) => {
+                core.metrics.knew(self.meter.door);
+                (Answer::known(known), None)
+            }
             None => (self.on(core.workers.run(frame)).await?, question.map(Making::new)),
         };
         let schema = Arc::clone(&answer.schema);

@@ -22,6 +22,22 @@ async fn a_statement_sees_one_state_and_the_next_one_the_new_day() {
     assert_eq!(day(&client).await, D1);
     let before = rows(&client, "SELECT count(*) FROM customer_profile").await;
 
+    // What was asked before is known, until there is a new day.
+    let latest = "SELECT DISTINCT as_of FROM segment_sizes_latest";
+    let known = || {
+        let (_, metrics) = server.page("/metrics");
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("alluvial_known_answers_total{door=\"postgres\"} "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(rows(&client, latest).await, [D1]);
+    let answered = known();
+    assert_eq!(rows(&client, latest).await, [D1]);
+    assert_eq!(known(), answered + 1);
+    rows(&client, "SELECT now(), as_of FROM segment_sizes_latest").await;
+    rows(&client, "SELECT now(), as_of FROM segment_sizes_latest").await;
+    assert_eq!(known(), answered + 1, "what depends on the time is computed");
+
     // A statement that has begun goes on with the state that it began with.
     let transaction = client.transaction().await.unwrap();
     let open =
@@ -34,7 +50,6 @@ async fn a_statement_sees_one_state_and_the_next_one_the_new_day() {
 
     // The next one, and one that was prepared before, read the new day.
     assert_eq!(day(&client).await, D2);
-    let latest = "SELECT DISTINCT as_of FROM segment_sizes_latest";
     assert_eq!(rows(&client, latest).await, [D2]);
     assert_eq!(rows(&client, "SELECT as_of FROM snapshots ORDER BY as_of").await, [D1, D2]);
 

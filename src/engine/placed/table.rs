@@ -1,0 +1,160 @@
+//! Rows in the order of their places, bucket after bucket.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, concat_batches, take_record_batch};
+use arrow::datatypes::{SchemaRef, UInt32Type};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+
+use super::{BUCKET, Dealt};
+use crate::engine::BATCH_ROWS;
+use crate::error::Result;
+
+/// A file whose footer is read.
+#[derive(Debug)]
+pub(super) struct Placed {
+    path: PathBuf,
+    footer: ArrowReaderMetadata,
+    groups: BTreeMap<u32, Vec<usize>>,
+}
+
+impl Placed {
+    pub(super) fn open(dealt: Dealt) -> Result<Self> {
+        let footer = ArrowReaderMetadata::load(&File::open(&dealt.path)?, ArrowReaderOptions::new())?;
+        Ok(Self { path: dealt.path, footer, groups: dealt.groups })
+    }
+
+    fn read(&self, groups: &[usize], columns: &[usize]) -> Result<Vec<RecordBatch>> {
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(&self.path)?, self.footer.clone());
+        let columns = ProjectionMask::roots(self.footer.parquet_schema(), columns.iter().copied());
+        let reader = reader.with_projection(columns).with_row_groups(groups.to_vec()).with_batch_size(BUCKET as usize);
+        Ok(reader.build()?.collect::<std::result::Result<_, _>>()?)
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct PlacedTable {
+    pub(super) schema: SchemaRef,
+    pub(super) place: String,
+    pub(super) sorted: Vec<String>,
+    pub(super) files: Arc<Vec<Placed>>,
+}
+
+#[async_trait]
+impl TableProvider for PlacedTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let columns: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let schema = Arc::new(self.schema.project(&columns)?);
+        let mut orders = Vec::new();
+        for name in self.sorted.iter().filter(|name| schema.index_of(name).is_ok()) {
+            let column = datafusion::physical_expr::expressions::col(name, &schema)?;
+            let ascending = SortOptions { descending: false, nulls_first: false };
+            orders.extend(LexOrdering::new([PhysicalSortExpr::new(column, ascending)]));
+        }
+        let place = self.schema.index_of(&self.place)?;
+        let rows = InOrder { files: Arc::clone(&self.files), place, columns, schema: Arc::clone(&schema) };
+        let plan = StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, orders, false, limit)?;
+        Ok(Arc::new(plan))
+    }
+}
+
+/// The rows, bucket after bucket.
+#[derive(Debug, Clone)]
+struct InOrder {
+    files: Arc<Vec<Placed>>,
+    /// Where the place stands among the table's columns.
+    place: usize,
+    /// The table's columns that are wanted, in their order.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+}
+
+impl InOrder {
+    /// The rows of one bucket, in order.
+    fn bucket(&self, bucket: u32) -> Result<Vec<RecordBatch>> {
+        let mut read: Vec<usize> = self.columns.iter().copied().chain([self.place]).collect();
+        read.sort_unstable();
+        read.dedup();
+        let at = |column: usize| read.binary_search(&column).unwrap_or_default();
+        let mut batches = Vec::new();
+        for file in self.files.iter() {
+            if let Some(groups) = file.groups.get(&bucket) {
+                batches.extend(file.read(groups, &read)?);
+            }
+        }
+        let Some(first) = batches.first() else { return Ok(Vec::new()) };
+        let all = concat_batches(&first.schema(), &batches)?;
+        let places = all.column(at(self.place)).as_primitive::<UInt32Type>();
+        let mut rows = vec![u32::MAX; BUCKET as usize];
+        for (row, place) in (0_u32..).zip(places.values()) {
+            if let Some(slot) = rows.get_mut((place % BUCKET) as usize) {
+                *slot = row;
+            }
+        }
+        let rows = UInt32Array::from_iter_values(rows.into_iter().filter(|row| *row != u32::MAX));
+        let wanted: Vec<usize> = self.columns.iter().map(|column| at(*column)).collect();
+        let mut sorted = Vec::new();
+        for from in (0..rows.len()).step_by(BATCH_ROWS) {
+            let part = rows.slice(from, BATCH_ROWS.min(rows.len() - from));
+            // With its place a row has a column at least.
+            let part = take_record_batch(&all, &part)?.project(&wanted)?;
+            sorted.push(part.with_schema(Arc::clone(&self.schema))?);
+        }
+        Ok(sorted)
+    }
+}
+
+impl PartitionStream for InOrder {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut buckets: Vec<u32> = self.files.iter().flat_map(|file| file.groups.keys().copied()).collect();
+        buckets.sort_unstable();
+        buckets.dedup();
+        let this = self.clone();
+        let read = move |bucket| {
+            let this = this.clone();
+            async move {
+                let rows = tokio::task::spawn_blocking(move || this.bucket(bucket)).await;
+                rows.map_err(|error| DataFusionError::External(Box::new(error)))?
+                    .map_err(|error| DataFusionError::External(Box::new(error)))
+            }
+        };
+        // The next bucket is put in order while this one is used.
+        let batches = futures::stream::iter(buckets).map(read).buffered(2);
+        let batches = batches.map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok))).try_flatten();
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+    }
+}
