@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::emulators::{Emulator, azure_variables, google_variables, s3_variables, started};
-use crate::harness::Ran;
+use crate::harness::{Ran, times};
 use crate::landing_files::{NIGHTLY, TinyShop};
 use crate::proxy::{Lost, Proxy, Rules};
 
@@ -157,7 +157,7 @@ fn nights_on_google_cloud_are_those_on_disk() {
 fn two_schedulers_on_one_bucket_publish_each_night_once() {
     let emulator = started!(Emulator::s3());
     // More of them with `ALLUVIAL_TEST_RACES=200 cargo test two_schedulers_on_one_bucket`.
-    let races: usize = option_env!("ALLUVIAL_TEST_RACES").map_or(1, |races| races.parse().unwrap());
+    let races = times("ALLUVIAL_TEST_RACES", 1);
     for race in 0..races {
         let bucket = Bucket::near(&format!("s3://lake/race-{race}"), s3_variables(emulator.at));
         bucket
@@ -217,7 +217,7 @@ const MOST_REQUESTS: u64 = 350;
 fn a_lost_answer_is_neither_a_failure_nor_a_double() {
     let emulator = started!(Emulator::s3());
     // Every write with `ALLUVIAL_TEST_ANSWERS=1`; every so many by default.
-    let step: usize = option_env!("ALLUVIAL_TEST_ANSWERS").map_or(31, |step| step.parse().unwrap());
+    let step = times("ALLUVIAL_TEST_ANSWERS", 31);
     let expected = {
         let bucket = Bucket::near("s3://lake/whole", s3_variables(emulator.at));
         bucket.night(DAYS[0]);

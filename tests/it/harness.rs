@@ -9,6 +9,12 @@ use tempfile::TempDir;
 /// The least project that is one.
 pub(crate) const PROJECT: &str = "[project]\nname = \"shop\"\ntimezone = \"Europe/Copenhagen\"\ncurrency = \"DKK\"\n";
 
+/// How often a test does what it does: so often in its short form, or as the environment says.
+#[expect(clippy::disallowed_methods, reason = "a longer run is asked for by the environment")]
+pub(crate) fn times(name: &str, short: usize) -> usize {
+    std::env::var(name).map_or(short, |times| times.parse().unwrap())
+}
+
 /// A temporary folder to run commands in.
 pub(crate) struct Folder {
     dir: TempDir,

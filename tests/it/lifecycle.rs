@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Folder, PROJECT};
+use crate::harness::{Folder, PROJECT, times};
 use crate::landing_files::{NIGHTLY, TinyShop};
 
 /// A day of a shop that began on 2025-01-01, from 0.
@@ -297,9 +297,8 @@ fn anybody_can_run_the_back_test_of_cdnow() {
 /// A real shop night after night: without news nobody goes to a stage and back. Eight nights, or the month of August with
 /// `ALLUVIAL_TEST_NIGHTS=31`.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a longer run is asked for by the environment")]
 fn a_real_shop_does_not_flap() {
-    let nights: u32 = std::env::var("ALLUVIAL_TEST_NIGHTS").ok().and_then(|nights| nights.parse().ok()).unwrap_or(8);
+    let nights = u32::try_from(times("ALLUVIAL_TEST_NIGHTS", 8)).unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/online-retail");
     let Ok(data) = data.canonicalize() else {
         println!("skipped: {} is not here", data.display());

@@ -1,5 +1,5 @@
 //! What goes wrong around a run that is well written: readers, rivals, full disks, slow stores. Each has a short form here,
-//! and a long one by a variable of the build.
+//! and a long one by a variable of the environment.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -28,15 +28,12 @@ use object_store::{
 };
 use serde_json::Value;
 
+use crate::harness::times;
 use crate::landing_files::{TinyShop, copy};
 use crate::serving::{Serving, rows, user};
 
 const D1: &str = "2026-03-01";
 const D2: &str = "2026-03-02";
-
-fn times(given: Option<&str>, short: usize) -> usize {
-    given.map_or(short, |times| times.parse().unwrap())
-}
 
 async fn open(shop: &TinyShop) -> Project {
     let root = shop.folder.path();
@@ -67,7 +64,7 @@ fn is_whole(seen: &str, newest: &mut (String, u64)) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_see_one_day_at_a_time_and_none_older() {
     // More of them with `ALLUVIAL_TEST_PUBLISHES=50 cargo test readers_see_one_day`.
-    let publishes = times(option_env!("ALLUVIAL_TEST_PUBLISHES"), 4);
+    let publishes = times("ALLUVIAL_TEST_PUBLISHES", 4);
     let shop = TinyShop::new();
     shop.segment("only-c", "customer_id = 'c'");
     // Every publish brings an order more; every other one is of a new day.
@@ -161,7 +158,7 @@ type Race<'a> = (TinyShop, &'a [(&'a str, &'a str)], [&'a [&'a str]; 2]);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_runs_at_once_nothing_is_published_twice() {
     // More of them with `ALLUVIAL_TEST_RACES=200 cargo test of_two_runs_at_once`.
-    let races = times(option_env!("ALLUVIAL_TEST_RACES"), 6);
+    let races = times("ALLUVIAL_TEST_RACES", 6);
     // As long as it is there, every shop after a night has the same key, and so the same guests.
     let shop = TinyShop::after_a_night();
     shop.night(D2);
@@ -288,7 +285,7 @@ fn is_clean(said: &str, code: &str) {
 #[test]
 fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
     // More of them with `ALLUVIAL_TEST_DISKS=50 cargo test a_full_disk`.
-    let disks = times(option_env!("ALLUVIAL_TEST_DISKS"), 5) as u64;
+    let disks = times("ALLUVIAL_TEST_DISKS", 5) as u64;
     let published = TinyShop::after_a_night();
     let Some((shop, disk)) = on_a_small_disk(&published, 64 << 10) else {
         eprintln!("skipped: no file system may be mounted here");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::harness::Ran;
+use crate::harness::{Ran, times};
 use crate::landing_files::TinyShop;
 
 const SCHEDULED: &str = "schedule = \"0 4 * * *\"\ntimezone = \"UTC\"\n[[steps]]\nrun = \"snapshot\"\n";
@@ -271,7 +271,7 @@ fn a_backfill_is_priced_before_it_starts() {
 #[test]
 fn killed_at_any_moment_it_leaves_whole_days() {
     // More of them with `ALLUVIAL_TEST_KILLS=1000 cargo test killed_at_any_moment`.
-    let times: u64 = option_env!("ALLUVIAL_TEST_KILLS").map_or(6, |times| times.parse().unwrap());
+    let kills = times("ALLUVIAL_TEST_KILLS", 6) as u64;
     let shop = TinyShop::after_a_night();
     let arguments = ["run", "nightly", "--as-of", "2026-03-02", "--force"];
     let spawn = || {
@@ -291,7 +291,7 @@ fn killed_at_any_moment_it_leaves_whole_days() {
     let whole = began.elapsed();
     let expected = shop.bytes("2026-03-02");
     let seed = std::process::id();
-    for kill in 0..times {
+    for kill in 0..kills {
         // Spread over the whole run, by the golden ratio.
         let share = (0.618_033_988 * (kill + u64::from(seed % 97)) as f64).fract();
         let mut child = spawn();
