@@ -2,11 +2,12 @@
 //!
 //! The scan is a plain `DataSourceExec` over `ParquetSource`, so a plan over it can be encoded and sent elsewhere.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
@@ -139,7 +140,58 @@ fn viewed(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(view).with_nullable(true))
 }
 
-#[async_trait]
+impl PinnedTable {
+    fn plan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, datafusion::error::Result<Arc<dyn ExecutionPlan>>> {
+        async move {
+            if self.files.is_empty() {
+                let schema = match projection {
+                    Some(columns) => Arc::new(self.schema.project(columns)?),
+                    None => Arc::clone(&self.schema),
+                };
+                return Ok(Arc::new(EmptyExec::new(schema)) as Arc<dyn ExecutionPlan>);
+            }
+            let mut options = state.table_options().parquet.clone();
+            options.global = state.config_options().execution.parquet.clone();
+            let table_schema = self.table_schema();
+            let mut source = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
+            let readable: Vec<Expr> = filters.iter().filter(|filter| self.only_file_columns(filter)).cloned().collect();
+            if let Some(filter) = datafusion::logical_expr::utils::conjunction(readable) {
+                let schema = datafusion::common::DFSchema::try_from(Arc::clone(table_schema.table_schema()))?;
+                source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
+            }
+            let files: Vec<PartitionedFile> = self
+                .files
+                .iter()
+                .map(|file| {
+                    let read = PartitionedFile::new(file.path.as_ref(), file.size)
+                        .with_partition_values(file.constants.clone());
+                    match &file.picked {
+                        Some(rows) => read.with_extension(ParquetRowSelection::new(rows.clone())),
+                        None => read,
+                    }
+                })
+                .collect();
+            let statistics = self.statistics().unwrap_or_else(|| Statistics::new_unknown(&self.schema)).to_inexact();
+            let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+            let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
+                .with_file_groups(groups)
+                .with_statistics(statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_output_ordering(self.orderings()?)
+                .with_limit(limit)
+                .build();
+            Ok(DataSourceExec::from_data_source(config))
+        }
+        .boxed()
+    }
+}
+
 impl TableProvider for PinnedTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -166,51 +218,21 @@ impl TableProvider for PinnedTable {
         Some(statistics)
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    // Written out: ARCHITECTURE.md, "Futures in traits".
+    fn scan<'s, 'e, 'p, 'q, 'f>(
+        &'s self,
+        state: &'e dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        filters: &'q [Expr],
         limit: Option<usize>,
-    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        if self.files.is_empty() {
-            let schema = match projection {
-                Some(columns) => Arc::new(self.schema.project(columns)?),
-                None => Arc::clone(&self.schema),
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
-        }
-        let mut options = state.table_options().parquet.clone();
-        options.global = state.config_options().execution.parquet.clone();
-        let table_schema = self.table_schema();
-        let mut source = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
-        let readable: Vec<Expr> = filters.iter().filter(|filter| self.only_file_columns(filter)).cloned().collect();
-        if let Some(filter) = datafusion::logical_expr::utils::conjunction(readable) {
-            let schema = datafusion::common::DFSchema::try_from(Arc::clone(table_schema.table_schema()))?;
-            source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
-        }
-        let files: Vec<PartitionedFile> = self
-            .files
-            .iter()
-            .map(|file| {
-                let read =
-                    PartitionedFile::new(file.path.as_ref(), file.size).with_partition_values(file.constants.clone());
-                match &file.picked {
-                    Some(rows) => read.with_extension(ParquetRowSelection::new(rows.clone())),
-                    None => read,
-                }
-            })
-            .collect();
-        let statistics = self.statistics().unwrap_or_else(|| Statistics::new_unknown(&self.schema)).to_inexact();
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
-            .with_output_ordering(self.orderings()?)
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+    ) -> BoxFuture<'f, datafusion::error::Result<Arc<dyn ExecutionPlan>>>
+    where
+        's: 'f,
+        'e: 'f,
+        'p: 'f,
+        'q: 'f,
+    {
+        self.plan(state, projection, filters, limit)
     }
 }
 

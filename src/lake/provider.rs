@@ -5,12 +5,12 @@
 //! column: days are pruned when the query is planned, rows are counted without reading, and the plan survives
 //! encoding. The files are pinned: each is looked at once, and must have the size that its manifest names.
 
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Schema, SchemaRef};
-use async_trait::async_trait;
 use chrono::NaiveDate;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -177,7 +177,96 @@ fn as_of_field() -> Arc<Field> {
     Arc::new(Field::new(AS_OF, DataType::Date32, true))
 }
 
-#[async_trait]
+impl DayTable {
+    fn plan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, DataFusionError>> {
+        async move {
+            let projected = match projection {
+                Some(columns) => Arc::new(self.schema.project(columns)?),
+                None => Arc::clone(&self.schema),
+            };
+            let days = if self.by_day { self.days(state, filters)? } else { BTreeSet::new() };
+            let mut looks = Vec::new();
+            for file in &self.files {
+                if file.as_of.is_none_or(|day| days.contains(&day)) {
+                    looks.push(async move { Ok::<_, Error>((file, self.look(file).await?)) }.boxed());
+                }
+            }
+            let looked: Vec<(&PinnedFile, ObjectMeta)> =
+                futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+            if looked.is_empty() {
+                return Ok(Arc::new(EmptyExec::new(projected)) as Arc<dyn ExecutionPlan>);
+            }
+
+            let partition_columns = if self.by_day { vec![as_of_field()] } else { Vec::new() };
+            let table_schema = TableSchema::builder(Arc::clone(&self.file_schema))
+                .with_table_partition_cols(partition_columns)
+                .build();
+            let mut rows = Some(0_u64);
+            let mut files = Vec::with_capacity(looked.len());
+            for (pinned, meta) in looked {
+                rows = rows.zip(pinned.rows).map(|(all, rows)| all + rows);
+                let mut file = PartitionedFile::new_from_meta(meta);
+                if let Some(day) = pinned.as_of {
+                    file =
+                        file.with_partition_values(vec![ScalarValue::Date32(Some(Date32Type::from_naive_date(day)))]);
+                }
+                let statistics = Statistics::new_unknown(&self.file_schema).with_num_rows(exact(pinned.rows));
+                files.push(file.with_statistics(Arc::new(statistics)));
+            }
+            let statistics = Statistics::new_unknown(table_schema.table_schema()).with_num_rows(exact(rows));
+
+            let store_url = self.lake.store_url();
+            let runtime = state.runtime_env();
+            // Footers of files that never change are read once a process.
+            let reader = CachedParquetFileReaderFactory::new(
+                runtime.object_store(&store_url)?,
+                runtime.cache_manager.get_file_metadata_cache(),
+            );
+            // Row groups whose statistics say that they hold nothing of it are not read; the filter itself stays above the scan.
+            let pruning = filters.iter().filter(|filter| !self.is_exact(filter) && self.is_of_files(filter)).cloned();
+            let pruning = match conjunction(pruning.collect::<Vec<_>>()) {
+                Some(filter) => {
+                    let schema = DFSchema::try_from(Arc::clone(table_schema.table_schema()))?;
+                    Some(state.create_physical_expr(filter, &schema)?)
+                }
+                None => None,
+            };
+            let mut source = ParquetSource::new(table_schema)
+                .with_table_parquet_options(state.table_options().parquet.clone())
+                .with_parquet_file_reader_factory(Arc::new(reader));
+            if let Some(pruning) = pruning {
+                source = source.with_predicate(pruning);
+            }
+            // Here the partition column stands last, as the scan has it.
+            let width = self.schema.fields().len();
+            let place = |column: usize| match (self.by_day, column) {
+                (true, 0) => width - 1,
+                (true, column) => column - 1,
+                (false, column) => column,
+            };
+            let columns = match projection {
+                Some(columns) => columns.iter().map(|column| place(*column)).collect(),
+                None => (0..width).map(place).collect(),
+            };
+            let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+            let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
+                .with_file_groups(groups)
+                .with_statistics(statistics)
+                .with_projection_indices(Some(columns))?
+                .with_limit(limit)
+                .build();
+            Ok(DataSourceExec::from_data_source(config))
+        }
+        .boxed()
+    }
+}
+
 impl TableProvider for DayTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -201,87 +290,21 @@ impl TableProvider for DayTable {
             .collect())
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    // Written out: ARCHITECTURE.md, "Futures in traits".
+    fn scan<'s, 'e, 'p, 'q, 'f>(
+        &'s self,
+        state: &'e dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        filters: &'q [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let projected = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => Arc::clone(&self.schema),
-        };
-        let days = if self.by_day { self.days(state, filters)? } else { BTreeSet::new() };
-        let mut looks = Vec::new();
-        for file in &self.files {
-            if file.as_of.is_none_or(|day| days.contains(&day)) {
-                looks.push(async move { Ok::<_, Error>((file, self.look(file).await?)) }.boxed());
-            }
-        }
-        let looked: Vec<(&PinnedFile, ObjectMeta)> =
-            futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-        if looked.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(projected)));
-        }
-
-        let partition_columns = if self.by_day { vec![as_of_field()] } else { Vec::new() };
-        let table_schema =
-            TableSchema::builder(Arc::clone(&self.file_schema)).with_table_partition_cols(partition_columns).build();
-        let mut rows = Some(0_u64);
-        let mut files = Vec::with_capacity(looked.len());
-        for (pinned, meta) in looked {
-            rows = rows.zip(pinned.rows).map(|(all, rows)| all + rows);
-            let mut file = PartitionedFile::new_from_meta(meta);
-            if let Some(day) = pinned.as_of {
-                file = file.with_partition_values(vec![ScalarValue::Date32(Some(Date32Type::from_naive_date(day)))]);
-            }
-            let statistics = Statistics::new_unknown(&self.file_schema).with_num_rows(exact(pinned.rows));
-            files.push(file.with_statistics(Arc::new(statistics)));
-        }
-        let statistics = Statistics::new_unknown(table_schema.table_schema()).with_num_rows(exact(rows));
-
-        let store_url = self.lake.store_url();
-        let runtime = state.runtime_env();
-        // Footers of files that never change are read once a process.
-        let reader = CachedParquetFileReaderFactory::new(
-            runtime.object_store(&store_url)?,
-            runtime.cache_manager.get_file_metadata_cache(),
-        );
-        // Row groups whose statistics say that they hold nothing of it are not read; the filter itself stays above the scan.
-        let pruning = filters.iter().filter(|filter| !self.is_exact(filter) && self.is_of_files(filter)).cloned();
-        let pruning = match conjunction(pruning.collect::<Vec<_>>()) {
-            Some(filter) => {
-                let schema = DFSchema::try_from(Arc::clone(table_schema.table_schema()))?;
-                Some(state.create_physical_expr(filter, &schema)?)
-            }
-            None => None,
-        };
-        let mut source = ParquetSource::new(table_schema)
-            .with_table_parquet_options(state.table_options().parquet.clone())
-            .with_parquet_file_reader_factory(Arc::new(reader));
-        if let Some(pruning) = pruning {
-            source = source.with_predicate(pruning);
-        }
-        // Here the partition column stands last, as the scan has it.
-        let width = self.schema.fields().len();
-        let place = |column: usize| match (self.by_day, column) {
-            (true, 0) => width - 1,
-            (true, column) => column - 1,
-            (false, column) => column,
-        };
-        let columns = match projection {
-            Some(columns) => columns.iter().map(|column| place(*column)).collect(),
-            None => (0..width).map(place).collect(),
-        };
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(Some(columns))?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+    ) -> BoxFuture<'f, Result<Arc<dyn ExecutionPlan>, DataFusionError>>
+    where
+        's: 'f,
+        'e: 'f,
+        'p: 'f,
+        'q: 'f,
+    {
+        self.plan(state, projection, filters, limit)
     }
 }
 

@@ -3,6 +3,8 @@
 //! `public` has the published tables and the views over them, `segment` a view for every segment, `landing` the landed
 //! tables, `pg_catalog` and `information_schema` what tools ask about those. Nothing is opened before a statement names it.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -263,23 +265,38 @@ impl LandingSchema {
         *read = Some((Instant::now(), tables.clone()));
         Ok(tables)
     }
+
+    fn named<'a>(&'a self, name: &'a str) -> BoxFuture<'a, DfResult<Option<Arc<dyn TableProvider>>>> {
+        async move {
+            if !self.table_exist(name) {
+                return Ok(None);
+            }
+            Ok(Box::pin(self.tables()).await?.get(name).cloned())
+        }
+        .boxed()
+    }
 }
 
-#[async_trait]
 impl SchemaProvider for LandingSchema {
     fn table_names(&self) -> Vec<String> {
         LandedTable::ALL.iter().map(|table| table.name().to_owned()).collect()
     }
 
-    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        if !self.table_exist(name) {
-            return Ok(None);
-        }
-        Ok(Box::pin(self.tables()).await?.get(name).cloned())
+    // Written out: ARCHITECTURE.md, "Futures in traits".
+    fn table<'s, 'n, 'f>(&'s self, name: &'n str) -> BoxFuture<'f, DfResult<Option<Arc<dyn TableProvider>>>>
+    where
+        's: 'f,
+        'n: 'f,
+    {
+        self.named(name)
     }
 
-    async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {
-        Ok(self.table_exist(name).then_some(TableType::View))
+    fn table_type<'s, 'n, 'f>(&'s self, name: &'n str) -> BoxFuture<'f, DfResult<Option<TableType>>>
+    where
+        's: 'f,
+        'n: 'f,
+    {
+        std::future::ready(Ok(self.table_exist(name).then_some(TableType::View))).boxed()
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -4,6 +4,8 @@
 //! connection (so that a client that stalls, floods or breaks off is dropped in time), the login, and statements that are
 //! planned when they are executed.
 
+/// A client, whatever type pgwire has for it.
+mod client;
 /// `COPY (query) TO STDOUT`.
 mod copy;
 /// Cursors of SQL: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`.
@@ -28,7 +30,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use datafusion_postgres::pgwire::api::cancel::CancelHandler;
 use datafusion_postgres::pgwire::api::{ClientInfo, NoopHandler, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
@@ -36,6 +37,7 @@ use datafusion_postgres::pgwire::messages::cancel::CancelRequest;
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::pgwire::tokio::server::{negotiate_tls, process_error, process_message};
+use futures::future::BoxFuture;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -45,6 +47,7 @@ use super::fault::Fault;
 use super::metrics::Door;
 use super::session::Session;
 use super::shared::{Core, Stage, reached};
+use client::Client;
 use cursor::Cursors;
 use extended::Prepared;
 pub(super) use extended::parameters;
@@ -279,9 +282,11 @@ impl Connection {
     }
 }
 
-#[async_trait]
 impl CancelHandler for Connection {
-    async fn on_cancel_request(&self, request: CancelRequest) {
+    fn on_cancel_request<'s, 'f>(&'s self, request: CancelRequest) -> BoxFuture<'f, ()>
+    where
+        's: 'f,
+    {
         let key = (request.pid, request.secret_key.to_bytes().to_vec());
         let found = {
             let sessions = self.registry.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -290,6 +295,7 @@ impl CancelHandler for Connection {
         if let Some(session) = found {
             session.cancel();
         }
+        std::future::ready(()).boxed()
     }
 }
 
@@ -359,11 +365,6 @@ where
 }
 
 /// Sends one message and leaves the flush to whoever ends the answer.
-async fn feed<C>(client: &mut C, message: PgWireBackendMessage) -> PgWireResult<()>
-where
-    C: Sink<PgWireBackendMessage> + Unpin + Send,
-    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-{
-    client.feed(message).await?;
-    Ok(())
+async fn feed(client: &mut Client<'_>, message: PgWireBackendMessage) -> PgWireResult<()> {
+    client.feed(message).await
 }

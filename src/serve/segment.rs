@@ -1,10 +1,11 @@
 //! One segment of the newest day as a table: its members with their profile.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider, default_table_source::provider_as_source};
 use datafusion::common::JoinType;
@@ -30,7 +31,49 @@ impl SegmentTable {
     }
 }
 
-#[async_trait]
+impl SegmentTable {
+    fn members<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        async move {
+            if let (Some(columns), true, Some(count)) = (projection, filters.is_empty(), self.count)
+                && columns.is_empty()
+                && let Ok(count) = usize::try_from(count)
+            {
+                return rows(limit.map_or(count, |limit| limit.min(count)));
+            }
+            let members = provider_as_source(Arc::clone(&self.members) as Arc<dyn TableProvider>);
+            let profile = provider_as_source(Arc::clone(&self.profile) as Arc<dyn TableProvider>);
+            let members = LogicalPlanBuilder::scan("m", members, None)?
+                .filter(ident("segment").eq(lit(self.id.as_str())))?
+                .project([ident("customer_id")])?
+                .build()?;
+            let mut profile = LogicalPlanBuilder::scan("p", profile, None)?;
+            for filter in filters {
+                profile = profile.filter(filter.clone())?;
+            }
+            let on = |relation: &str| Column::new(Some(relation.to_owned()), "customer_id");
+            let mut plan = LogicalPlanBuilder::from(members).join(
+                profile.build()?,
+                JoinType::RightSemi,
+                (vec![on("m")], vec![on("p")]),
+                None,
+            )?;
+            if let Some(columns) = projection {
+                let schema = self.schema();
+                plan = plan.project(columns.iter().map(|column| ident(schema.field(*column).name())))?;
+            }
+            let plan = plan.limit(0, limit)?.build()?;
+            state.create_physical_plan(&plan).await
+        }
+        .boxed()
+    }
+}
+
 impl TableProvider for SegmentTable {
     fn schema(&self) -> SchemaRef {
         self.profile.schema()
@@ -44,42 +87,21 @@ impl TableProvider for SegmentTable {
         Ok(filters.iter().map(|_| TableProviderFilterPushDown::Exact).collect())
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    // Written out: ARCHITECTURE.md, "Futures in traits".
+    fn scan<'s, 'e, 'p, 'q, 'f>(
+        &'s self,
+        state: &'e dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        filters: &'q [Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        if let (Some(columns), true, Some(count)) = (projection, filters.is_empty(), self.count)
-            && columns.is_empty()
-            && let Ok(count) = usize::try_from(count)
-        {
-            return rows(limit.map_or(count, |limit| limit.min(count)));
-        }
-        let members = provider_as_source(Arc::clone(&self.members) as Arc<dyn TableProvider>);
-        let profile = provider_as_source(Arc::clone(&self.profile) as Arc<dyn TableProvider>);
-        let members = LogicalPlanBuilder::scan("m", members, None)?
-            .filter(ident("segment").eq(lit(self.id.as_str())))?
-            .project([ident("customer_id")])?
-            .build()?;
-        let mut profile = LogicalPlanBuilder::scan("p", profile, None)?;
-        for filter in filters {
-            profile = profile.filter(filter.clone())?;
-        }
-        let on = |relation: &str| Column::new(Some(relation.to_owned()), "customer_id");
-        let mut plan = LogicalPlanBuilder::from(members).join(
-            profile.build()?,
-            JoinType::RightSemi,
-            (vec![on("m")], vec![on("p")]),
-            None,
-        )?;
-        if let Some(columns) = projection {
-            let schema = self.schema();
-            plan = plan.project(columns.iter().map(|column| ident(schema.field(*column).name())))?;
-        }
-        let plan = plan.limit(0, limit)?.build()?;
-        state.create_physical_plan(&plan).await
+    ) -> BoxFuture<'f, DfResult<Arc<dyn ExecutionPlan>>>
+    where
+        's: 'f,
+        'e: 'f,
+        'p: 'f,
+        'q: 'f,
+    {
+        self.members(state, projection, filters, limit)
     }
 }
 

@@ -12,6 +12,8 @@ use datafusion::logical_expr::TableType;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_postgres::pgwire::api::Type;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::Current;
 use super::fresh::{Fresh, Rows};
@@ -224,20 +226,22 @@ impl Columns {
     }
 }
 
-#[async_trait]
 impl Rows for Columns {
     fn schema() -> SchemaRef {
         schema()
     }
 
-    async fn rows(&self, _state: &dyn Session) -> DfResult<Option<RecordBatch>> {
-        let found = self.found().await?;
-        let columns = COLUMNS.iter().map(|column| -> ArrayRef {
-            match NUMBERS.contains(column) {
-                true => Arc::new(found.iter().map(|row| row.number(column)).collect::<Int32Array>()),
-                false => Arc::new(found.iter().map(|row| row.text(column)).collect::<StringArray>()),
-            }
-        });
-        Ok(Some(RecordBatch::try_new(schema(), columns.collect())?))
+    fn rows<'a>(&'a self, _state: &'a dyn Session) -> BoxFuture<'a, DfResult<Option<RecordBatch>>> {
+        async {
+            let found = self.found().await?;
+            let columns = COLUMNS.iter().map(|column| -> ArrayRef {
+                match NUMBERS.contains(column) {
+                    true => Arc::new(found.iter().map(|row| row.number(column)).collect::<Int32Array>()),
+                    false => Arc::new(found.iter().map(|row| row.text(column)).collect::<StringArray>()),
+                }
+            });
+            Ok(Some(RecordBatch::try_new(schema(), columns.collect())?))
+        }
+        .boxed()
     }
 }

@@ -1,11 +1,12 @@
 //! What is said of tables and columns: `pg_description`, `obj_description` and `col_description`.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -92,7 +93,6 @@ fn description_schema() -> SchemaRef {
 #[derive(Debug)]
 pub(super) struct Descriptions(pub(super) Weak<PgCatalog>);
 
-#[async_trait]
 impl Rows for Descriptions {
     const KIND: TableType = TableType::Base;
 
@@ -100,9 +100,12 @@ impl Rows for Descriptions {
         description_schema()
     }
 
-    async fn rows(&self, _state: &dyn Session) -> DfResult<Option<RecordBatch>> {
-        let Some(catalog) = self.0.upgrade() else { return Ok(None) };
-        catalog.descriptions().await.map(Some)
+    fn rows<'a>(&'a self, _state: &'a dyn Session) -> BoxFuture<'a, DfResult<Option<RecordBatch>>> {
+        async {
+            let Some(catalog) = self.0.upgrade() else { return Ok(None) };
+            catalog.descriptions().await.map(Some)
+        }
+        .boxed()
     }
 }
 

@@ -1,18 +1,18 @@
 //! Tables of the catalogue whose rows are found when they are read and not before: they depend on who asks and when.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 /// Finds a table's rows.
-#[async_trait]
 pub(super) trait Rows: Debug + Send + Sync + 'static {
     /// What the table is told to be.
     const KIND: TableType = TableType::View;
@@ -21,14 +21,29 @@ pub(super) trait Rows: Debug + Send + Sync + 'static {
     fn schema() -> SchemaRef;
 
     /// All rows, for whoever runs `state`; none where there is nobody any more to find them for.
-    async fn rows(&self, state: &dyn Session) -> DfResult<Option<RecordBatch>>;
+    fn rows<'a>(&'a self, state: &'a dyn Session) -> BoxFuture<'a, DfResult<Option<RecordBatch>>>;
 }
 
 /// A table of such rows.
 #[derive(Debug)]
 pub(super) struct Fresh<T>(pub(super) T);
 
-#[async_trait]
+impl<T: Rows> Fresh<T> {
+    fn plan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        async move {
+            let rows = self.0.rows(state).await?.into_iter().collect();
+            MemTable::try_new(T::schema(), vec![rows])?.scan(state, projection, filters, limit).await
+        }
+        .boxed()
+    }
+}
+
 impl<T: Rows> TableProvider for Fresh<T> {
     fn schema(&self) -> SchemaRef {
         T::schema()
@@ -38,14 +53,20 @@ impl<T: Rows> TableProvider for Fresh<T> {
         T::KIND
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    // Written out: ARCHITECTURE.md, "Futures in traits".
+    fn scan<'s, 'e, 'p, 'q, 'f>(
+        &'s self,
+        state: &'e dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        filters: &'q [Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.0.rows(state).await?.into_iter().collect();
-        MemTable::try_new(T::schema(), vec![rows])?.scan(state, projection, filters, limit).await
+    ) -> BoxFuture<'f, DfResult<Arc<dyn ExecutionPlan>>>
+    where
+        's: 'f,
+        'e: 'f,
+        'p: 'f,
+        'q: 'f,
+    {
+        self.plan(state, projection, filters, limit)
     }
 }

@@ -1,12 +1,13 @@
 //! What a session is told of itself and of the sessions that it may see, and how it stops them.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::sync::{Arc, Weak};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, RecordBatch, StringArray};
 use arrow::array::{TimestampMicrosecondArray, new_null_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
 use datafusion::catalog::Session as EngineSession;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
@@ -185,14 +186,13 @@ fn activity(by: &Arc<Session>) -> DfResult<RecordBatch> {
     Ok(RecordBatch::try_new(activity_schema(), columns)?)
 }
 
-#[async_trait]
 impl Rows for StatActivity {
     fn schema() -> SchemaRef {
         activity_schema()
     }
 
-    async fn rows(&self, state: &dyn EngineSession) -> DfResult<Option<RecordBatch>> {
+    fn rows<'a>(&'a self, state: &'a dyn EngineSession) -> BoxFuture<'a, DfResult<Option<RecordBatch>>> {
         let by = state.config().get_extension::<Asker>().and_then(|asker| asker.0.upgrade());
-        by.map(|by| activity(&by)).transpose()
+        std::future::ready(by.map(|by| activity(&by)).transpose()).boxed()
     }
 }

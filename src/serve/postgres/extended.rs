@@ -8,7 +8,6 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::DataType;
-use async_trait::async_trait;
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::merge_schema;
@@ -28,9 +27,11 @@ use datafusion_postgres::pgwire::messages::extendedquery::{
     Bind, BindComplete, Describe, Execute, PortalSuspended, TARGET_TYPE_BYTE_PORTAL,
 };
 use datafusion_postgres::pgwire::messages::response::EmptyQueryResponse;
-use futures::{Sink, SinkExt, StreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Sink, SinkExt, StreamExt};
 
-use super::cursor::Cursors;
+use super::client::Client;
+use super::cursor::{Cursors, Open};
 use super::encoding::{Encoding, fields};
 use super::named::Named;
 use super::simple::{Answer, shown_field};
@@ -133,36 +134,48 @@ pub(in crate::serve) struct Preparing {
     named: Arc<Named>,
 }
 
-#[async_trait]
+impl Preparing {
+    fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, PgWireResult<Option<Arc<Prepared>>>> {
+        async move {
+            let session = self.session.get().ok_or_else(|| fatal(Fault::new("28000", "log in first")))?;
+            let mut statements = self.core.reader.read(sql).map_err(wire)?;
+            session.asks(sql);
+            if statements.len() > 1 {
+                return Err(wire(Fault::new("42601", "one statement is prepared at a time")));
+            }
+            let Some(statement) = statements.pop() else { return Ok(None) };
+            let statement = self.named.resolved(statement).map_err(wire)?;
+            if is_write(&statement) {
+                return Err(wire(Fault::read_only()));
+            }
+            let prepared = Prepared { statement, text: sql.to_owned(), planned: Mutex::default() };
+            if let Some(query) = prepared.query() {
+                let planned = session.begin().on(session.plan(&query)).await.map_err(wire)?;
+                *prepared.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
+            }
+            Ok(Some(Arc::new(prepared)))
+        }
+        .boxed()
+    }
+}
+
 impl QueryParser for Preparing {
     type Statement = Arc<Prepared>;
 
-    async fn parse_sql<C>(
-        &self,
-        _client: &C,
-        sql: &str,
-        _types: &[Option<Type>],
-    ) -> PgWireResult<Option<Self::Statement>>
+    fn parse_sql<'s, 'c, 'q, 't, 'f, C>(
+        &'s self,
+        _client: &'c C,
+        sql: &'q str,
+        _types: &'t [Option<Type>],
+    ) -> BoxFuture<'f, PgWireResult<Option<Self::Statement>>>
     where
-        C: ClientInfo + Unpin + Send + Sync,
+        C: ClientInfo + Unpin + Send + Sync + 'f,
+        's: 'f,
+        'c: 'f,
+        'q: 'f,
+        't: 'f,
     {
-        let session = self.session.get().ok_or_else(|| fatal(Fault::new("28000", "log in first")))?;
-        let mut statements = self.core.reader.read(sql).map_err(wire)?;
-        session.asks(sql);
-        if statements.len() > 1 {
-            return Err(wire(Fault::new("42601", "one statement is prepared at a time")));
-        }
-        let Some(statement) = statements.pop() else { return Ok(None) };
-        let statement = self.named.resolved(statement).map_err(wire)?;
-        if is_write(&statement) {
-            return Err(wire(Fault::read_only()));
-        }
-        let prepared = Prepared { statement, text: sql.to_owned(), planned: Mutex::default() };
-        if let Some(query) = prepared.query() {
-            let planned = session.begin().on(session.plan(&query)).await.map_err(wire)?;
-            *prepared.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
-        }
-        Ok(Some(Arc::new(prepared)))
+        self.prepare(sql)
     }
 
     fn get_parameter_types(&self, statement: &Self::Statement) -> PgWireResult<Vec<Type>> {
@@ -234,7 +247,6 @@ impl Connection {
     }
 }
 
-#[async_trait]
 impl ExtendedQueryHandler for Connection {
     type Statement = Arc<Prepared>;
     type QueryParser = Preparing;
@@ -248,140 +260,191 @@ impl ExtendedQueryHandler for Connection {
         })
     }
 
-    async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
+    fn on_bind<'s, 'c, 'f, C>(&'s self, client: &'c mut C, message: Bind) -> BoxFuture<'f, PgWireResult<()>>
     where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync + 'f,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        's: 'f,
+        'c: 'f,
     {
-        self.session()?;
-        let (formats, values) = (message.parameter_format_codes.len(), message.parameters.len());
-        if formats > 1 && formats != values {
-            let message = format!("{formats} formats are given for {values} parameters");
-            return Err(wire(Fault::protocol(message)));
-        }
-        let name = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
-        match client.portal_store().get_statement(name) {
-            Some(Entry::Value(statement)) => {
-                let portal = Portal::try_new(&message, statement)?;
-                client.portal_store().put_portal(Arc::new(portal));
-            }
-            Some(Entry::Empty) if values == 0 => {
-                client.portal_store().put_empty_portal(message.portal_name.as_deref().unwrap_or(DEFAULT_NAME));
-            }
-            Some(Entry::Empty) => return Err(wire(Fault::protocol("an empty statement has no parameters"))),
-            None => return Err(PgWireError::StatementNotFound(name.to_owned())),
-        }
-        client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
-        Ok(())
+        let bound = self.session().and_then(|_| bind(client.portal_store(), &message));
+        self.tell_bound(Client::of(client), bound)
     }
 
-    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    fn on_describe<'s, 'c, 'f, C>(&'s self, client: &'c mut C, message: Describe) -> BoxFuture<'f, PgWireResult<()>>
     where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync + 'f,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        's: 'f,
+        'c: 'f,
     {
-        self.session()?;
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
         // A cursor of SQL is a portal, too.
-        if message.target_type == TARGET_TYPE_BYTE_PORTAL
-            && client.portal_store().get_portal(name).is_none()
-            && let Ok(open) = self.cursors.find(name)
-        {
-            let described = fields(&open.schema, &Format::UnifiedText, None)?;
-            return send_describe_response(client, &DescribePortalResponse::new(described.to_vec())).await;
+        let is_cursor =
+            message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none();
+        let cursor = self.session().map(|_| self.cursors.find(name).ok().filter(|_| is_cursor));
+        match cursor {
+            Ok(None) => self._on_describe(client, message),
+            cursor => self.describe_cursor(Client::of(client), cursor),
         }
-        self._on_describe(client, message).await
     }
 
-    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    fn on_execute<'s, 'c, 'f, C>(&'s self, client: &'c mut C, message: Execute) -> BoxFuture<'f, PgWireResult<()>>
     where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync + 'f,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        's: 'f,
+        'c: 'f,
     {
-        self.session()?;
-        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-            return Err(PgWireError::NotReadyForQuery);
+        let portal = client.portal_store().get_portal(message.name.as_deref().unwrap_or(DEFAULT_NAME));
+        self.execute(Client::of(client), portal, message)
+    }
+
+    fn do_query<'s, 'c, 'p, 'f, C>(
+        &'s self,
+        _client: &'c mut C,
+        _portal: &'p Portal<Arc<Prepared>>,
+        _max_rows: usize,
+    ) -> BoxFuture<'f, PgWireResult<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync + 'f,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        's: 'f,
+        'c: 'f,
+        'p: 'f,
+    {
+        std::future::ready(Err(wire(Fault::new("XX000", "portals are executed as they come")))).boxed()
+    }
+}
+
+/// Binds a prepared statement to values: its portal is in the store then.
+fn bind<S>(store: &S, message: &Bind) -> PgWireResult<()>
+where
+    S: PortalStore<Statement = Arc<Prepared>>,
+{
+    let (formats, values) = (message.parameter_format_codes.len(), message.parameters.len());
+    if formats > 1 && formats != values {
+        let message = format!("{formats} formats are given for {values} parameters");
+        return Err(wire(Fault::protocol(message)));
+    }
+    let name = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
+    match store.get_statement(name) {
+        Some(Entry::Value(statement)) => store.put_portal(Arc::new(Portal::try_new(message, statement)?)),
+        Some(Entry::Empty) if values == 0 => {
+            store.put_empty_portal(message.portal_name.as_deref().unwrap_or(DEFAULT_NAME));
         }
-        client.set_state(PgWireConnectionState::QueryInProgress);
-        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        let portal = match client.portal_store().get_portal(name) {
-            Some(Entry::Value(portal)) => portal,
-            Some(Entry::Empty) => {
-                feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
-                client.set_state(PgWireConnectionState::ReadyForQuery);
-                return Ok(());
+        Some(Entry::Empty) => return Err(wire(Fault::protocol("an empty statement has no parameters"))),
+        None => return Err(PgWireError::StatementNotFound(name.to_owned())),
+    }
+    Ok(())
+}
+
+impl Connection {
+    fn tell_bound<'a>(&'a self, mut client: Client<'a>, bound: PgWireResult<()>) -> BoxFuture<'a, PgWireResult<()>> {
+        async move {
+            bound?;
+            client.send(PgWireBackendMessage::BindComplete(BindComplete::new())).await
+        }
+        .boxed()
+    }
+
+    fn describe_cursor<'a>(
+        &'a self,
+        mut client: Client<'a>,
+        cursor: PgWireResult<Option<Arc<Open>>>,
+    ) -> BoxFuture<'a, PgWireResult<()>> {
+        async move {
+            let described = match cursor? {
+                Some(open) => fields(&open.schema, &Format::UnifiedText, None)?.to_vec(),
+                None => Vec::new(),
+            };
+            send_describe_response(&mut client, &DescribePortalResponse::new(described)).await
+        }
+        .boxed()
+    }
+
+    fn execute<'a>(
+        &'a self,
+        mut client: Client<'a>,
+        portal: Option<Entry<Portal<Arc<Prepared>>>>,
+        message: Execute,
+    ) -> BoxFuture<'a, PgWireResult<()>> {
+        async move {
+            let client = &mut client;
+            self.session()?;
+            if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+                return Err(PgWireError::NotReadyForQuery);
             }
-            None => return Err(PgWireError::PortalNotFound(name.to_owned())),
-        };
-        let state = portal.state();
-        let mut state = state.lock().await;
-        if matches!(*state, PortalExecutionState::Initial) {
-            let prepared = &portal.statement.statement;
-            self.session()?.asks(&prepared.text);
-            let planned = Box::pin(self.fresh(prepared)).await?;
-            let values = Self::bound(&portal)?;
-            let encoding = Encoding::of(client, portal.result_column_format.clone());
-            let statement = &prepared.statement;
-            match Box::pin(self.answer(client, statement, planned, values, &encoding)).await? {
-                Answer::Rows { fields, rows, tag } => {
-                    let mut response = QueryResponse::new(fields, rows);
-                    response.set_command_tag(tag);
-                    *state = PortalExecutionState::Suspended(response);
-                }
-                answer => {
-                    *state = PortalExecutionState::Finished;
-                    self.send(client, answer, false).await?;
+            client.set_state(PgWireConnectionState::QueryInProgress);
+            let portal = match portal {
+                Some(Entry::Value(portal)) => portal,
+                Some(Entry::Empty) => {
+                    feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
                     client.set_state(PgWireConnectionState::ReadyForQuery);
                     return Ok(());
                 }
-            }
-        }
-        // 0 and, for whoever sends it, less asks for all.
-        let most = usize::try_from(message.max_rows).ok().filter(|most| *most > 0);
-        let (mut count, mut over, mut tag) = (0, true, "SELECT".to_owned());
-        if let PortalExecutionState::Suspended(response) = &mut *state {
-            response.command_tag().clone_into(&mut tag);
-            loop {
-                if most == Some(count) {
-                    over = false;
-                    break;
+                None => {
+                    return Err(PgWireError::PortalNotFound(message.name.unwrap_or_else(|| DEFAULT_NAME.to_owned())));
                 }
-                match response.data_rows().next().await {
-                    Some(row) => feed(client, PgWireBackendMessage::DataRow(row?)).await?,
-                    None => break,
+            };
+            let state = portal.state();
+            let mut state = state.lock().await;
+            if matches!(*state, PortalExecutionState::Initial) {
+                let prepared = &portal.statement.statement;
+                self.session()?.asks(&prepared.text);
+                let planned = Box::pin(self.fresh(prepared)).await?;
+                let values = Self::bound(&portal)?;
+                let encoding = Encoding::of(client, portal.result_column_format.clone());
+                let statement = &prepared.statement;
+                match Box::pin(self.answer(client, statement, planned, values, &encoding)).await? {
+                    Answer::Rows { fields, rows, tag } => {
+                        let mut response = QueryResponse::new(fields, rows);
+                        response.set_command_tag(tag);
+                        *state = PortalExecutionState::Suspended(response);
+                    }
+                    answer => {
+                        *state = PortalExecutionState::Finished;
+                        self.send(client, answer, false).await?;
+                        client.set_state(PgWireConnectionState::ReadyForQuery);
+                        return Ok(());
+                    }
                 }
-                count += 1;
             }
+            // 0 and, for whoever sends it, less asks for all.
+            let most = usize::try_from(message.max_rows).ok().filter(|most| *most > 0);
+            let (mut count, mut over, mut tag) = (0, true, "SELECT".to_owned());
+            if let PortalExecutionState::Suspended(response) = &mut *state {
+                response.command_tag().clone_into(&mut tag);
+                loop {
+                    if most == Some(count) {
+                        over = false;
+                        break;
+                    }
+                    match response.data_rows().next().await {
+                        Some(row) => feed(client, PgWireBackendMessage::DataRow(row?)).await?,
+                        None => break,
+                    }
+                    count += 1;
+                }
+            }
+            if over {
+                *state = PortalExecutionState::Finished;
+                let tag = Tag::new(&tag).with_rows(count);
+                feed(client, PgWireBackendMessage::CommandComplete(tag.into())).await?;
+            } else {
+                feed(client, PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
+            }
+            client.set_state(PgWireConnectionState::ReadyForQuery);
+            Ok(())
         }
-        if over {
-            *state = PortalExecutionState::Finished;
-            let tag = Tag::new(&tag).with_rows(count);
-            feed(client, PgWireBackendMessage::CommandComplete(tag.into())).await?;
-        } else {
-            feed(client, PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
-        }
-        client.set_state(PgWireConnectionState::ReadyForQuery);
-        Ok(())
-    }
-
-    async fn do_query<C>(
-        &self,
-        _client: &mut C,
-        _portal: &Portal<Self::Statement>,
-        _max_rows: usize,
-    ) -> PgWireResult<Response>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        Err(wire(Fault::new("XX000", "portals are executed as they come")))
+        .boxed()
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use datafusion::common::ParamValues;
 use datafusion::sql::sqlparser::ast::{Reset, Statement};
@@ -21,8 +20,10 @@ use datafusion_postgres::pgwire::messages::data::RowDescription;
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
-use futures::{Sink, StreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Sink, StreamExt};
 
+use super::client::Client;
 use super::copy::{self, Form};
 use super::encoding::{Encoding, encode};
 use super::{Connection, feed, setting, wire};
@@ -48,20 +49,14 @@ pub(super) enum Answer {
 
 impl Connection {
     /// Answers a statement; `planned` is its plan where it has one already.
-    pub(super) async fn answer<C>(
+    pub(super) async fn answer(
         &self,
-        client: &mut C,
+        client: &mut Client<'_>,
         statement: &Statement,
         planned: Option<Planned>,
         parameters: Option<ParamValues>,
         encoding: &Encoding,
-    ) -> PgWireResult<Answer>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
+    ) -> PgWireResult<Answer> {
         let session = Arc::clone(self.session()?);
         let failed = client.transaction_status() == TransactionStatus::Error;
         if failed && !matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. }) {
@@ -115,7 +110,7 @@ impl Connection {
             Statement::Deallocate { name, .. } => {
                 let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
                 self.named.deallocate((!all).then_some(name.value.as_str()));
-                client.portal_store().rm_statement(&name.value);
+                client.drop_statement(&name.value);
                 Ok(Answer::Done("DEALLOCATE"))
             }
             Statement::UNLISTEN { .. } => Ok(Answer::Done("UNLISTEN")),
@@ -177,11 +172,7 @@ impl Connection {
     }
 
     /// Sends an answer; gives the rows that were sent.
-    pub(super) async fn send<C>(&self, client: &mut C, answer: Answer, describe: bool) -> PgWireResult<()>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
+    pub(super) async fn send(&self, client: &mut Client<'_>, answer: Answer, describe: bool) -> PgWireResult<()> {
         let done = |tag: Tag| PgWireBackendMessage::CommandComplete(tag.into());
         match answer {
             Answer::Rows { fields, mut rows, tag } => {
@@ -266,11 +257,7 @@ fn shown(name: &str, value: &str) -> PgWireResult<Answer> {
 }
 
 /// Tells a client of a parameter that has changed.
-pub(super) async fn tell<C>(client: &mut C, told: setting::Told) -> PgWireResult<()>
-where
-    C: Sink<PgWireBackendMessage> + Unpin + Send,
-    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-{
+pub(super) async fn tell(client: &mut Client<'_>, told: setting::Told) -> PgWireResult<()> {
     match told {
         Some((name, value)) => {
             let status = ParameterStatus::new(name.to_owned(), value);
@@ -280,43 +267,62 @@ where
     }
 }
 
-#[async_trait]
 impl SimpleQueryHandler for Connection {
-    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    fn on_query<'s, 'c, 'f, C>(&'s self, client: &'c mut C, query: Query) -> BoxFuture<'f, PgWireResult<()>>
     where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync + 'f,
         C::PortalStore: PortalStore,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        's: 'f,
+        'c: 'f,
     {
-        self.session()?;
-        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-            return Err(PgWireError::NotReadyForQuery);
-        }
-        client.set_state(PgWireConnectionState::QueryInProgress);
-        let statements = self.core.reader.read(&query.query).map_err(wire)?;
-        self.session()?.asks(&query.query);
-        if statements.is_empty() {
-            feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
-        }
-        let encoding = Encoding::of(client, Format::UnifiedText);
-        for statement in statements {
-            let statement = self.named.resolved(statement).map_err(wire)?;
-            let answer = Box::pin(self.answer(client, &statement, None, None, &encoding)).await?;
-            self.send(client, answer, true).await?;
-        }
-        client.set_state(PgWireConnectionState::ReadyForQuery);
-        let status = client.transaction_status();
-        send_ready_for_query(client, status).await
+        self.query(Client::of(client), query)
     }
 
-    async fn do_query<C>(&self, _client: &mut C, _query: &str) -> PgWireResult<Vec<Response>>
+    fn do_query<'s, 'c, 'q, 'f, C>(
+        &'s self,
+        _client: &'c mut C,
+        _query: &'q str,
+    ) -> BoxFuture<'f, PgWireResult<Vec<Response>>>
     where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync + 'f,
         C::PortalStore: PortalStore,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        's: 'f,
+        'c: 'f,
+        'q: 'f,
     {
-        Err(wire(Fault::new("XX000", "queries are answered as they come")))
+        std::future::ready(Err(wire(Fault::new("XX000", "queries are answered as they come")))).boxed()
+    }
+}
+
+impl Connection {
+    /// Answers what is asked by the simple protocol.
+    fn query<'a>(&'a self, mut client: Client<'a>, query: Query) -> BoxFuture<'a, PgWireResult<()>> {
+        async move {
+            let client = &mut client;
+            self.session()?;
+            if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+                return Err(PgWireError::NotReadyForQuery);
+            }
+            client.set_state(PgWireConnectionState::QueryInProgress);
+            let statements = self.core.reader.read(&query.query).map_err(wire)?;
+            self.session()?.asks(&query.query);
+            if statements.is_empty() {
+                feed(client, PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+            }
+            let encoding = Encoding::of(client, Format::UnifiedText);
+            for statement in statements {
+                let statement = self.named.resolved(statement).map_err(wire)?;
+                let answer = Box::pin(self.answer(client, &statement, None, None, &encoding)).await?;
+                self.send(client, answer, true).await?;
+            }
+            client.set_state(PgWireConnectionState::ReadyForQuery);
+            let status = client.transaction_status();
+            send_ready_for_query(client, status).await
+        }
+        .boxed()
     }
 }

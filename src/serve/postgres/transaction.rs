@@ -1,18 +1,15 @@
 //! What a transaction changes and takes back: settings. `SET LOCAL` ends with it, and what was set in one that is rolled back
 //! never was.
 
-use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
-use datafusion_postgres::pgwire::api::store::PortalStore;
-use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore};
-use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
-use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::api::ClientInfo;
+use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
-use futures::Sink;
 
 use datafusion::sql::sqlparser::ast::Set;
 
+use super::client::Client;
 use super::simple::{Answer, tell};
 use super::{Connection, setting, wire};
 
@@ -55,11 +52,7 @@ impl Changed {
 
 impl Connection {
     /// Carries out a `SET`.
-    pub(super) async fn set<C>(&self, client: &mut C, set: &Set) -> PgWireResult<Answer>
-    where
-        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
+    pub(super) async fn set(&self, client: &mut Client<'_>, set: &Set) -> PgWireResult<Answer> {
         let session = self.session()?;
         let open = client.transaction_status() == TransactionStatus::Transaction;
         let named = setting::named(set);
@@ -85,15 +78,9 @@ impl Connection {
     }
 
     /// Closes what ends with a transaction, and sets again what it changed for itself.
-    pub(super) async fn end_transaction<C>(&self, client: &mut C, committed: bool) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
+    pub(super) async fn end_transaction(&self, client: &mut Client<'_>, committed: bool) -> PgWireResult<()> {
         self.cursors.end_transaction();
-        client.portal_store().clear_portals();
+        client.drop_portals();
         let session = self.session()?;
         for Before { name, value, .. } in self.changed.take(committed) {
             let metadata = client.metadata_mut();
