@@ -33,6 +33,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::Result;
+use in_step::InStep;
 
 pub use placed::Placing;
 pub use scratch::{Dropping, Materialized};
@@ -100,8 +101,8 @@ impl Engine {
         self
     }
 
-    /// Plans without hash joins and in one partition: slower, and nothing that can wait for itself. DataFusion's hash join
-    /// was seen to hang at the edge of its memory limit.
+    /// Plans without hash joins (but for `NOT IN` of what may be null) and in one partition: slower, and nothing that can wait
+    /// for itself. DataFusion's hash join was seen to hang at the edge of its memory limit.
     pub fn be_careful(&mut self) {
         self.careful = true;
     }
@@ -151,7 +152,7 @@ impl Engine {
         let state = session.state();
         // A new catalogue would take the place of the session's own.
         let config = state.config().clone().with_target_partitions(1).with_create_default_catalog_and_schema(false);
-        let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(in_step::InStep)];
+        let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(InStep::WhereSorted)];
         rules.extend(state.physical_optimizers().iter().cloned());
         let state = SessionStateBuilder::new_from_existing(state).with_config(config);
         SessionContext::new_with_state(state.with_physical_optimizer_rules(rules).build())
@@ -180,8 +181,10 @@ impl Engine {
             .set_bool("datafusion.optimizer.prefer_existing_sort", true)
             .set_bool("datafusion.sql_parser.enable_ident_normalization", true)
             .set_usize("datafusion.execution.sort_spill_reservation_bytes", 4 << 20);
+        let mut rules = rules();
         let config = if self.careful {
-            config.with_target_partitions(1).set_bool("datafusion.optimizer.prefer_hash_join", false)
+            rules.insert(0, Arc::new(InStep::Everywhere));
+            config.with_target_partitions(1)
         } else {
             config
         };
@@ -189,7 +192,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_default_features()
-            .with_physical_optimizer_rules(rules())
+            .with_physical_optimizer_rules(rules)
             .build();
         let session = SessionContext::new_with_state(state);
         for function in &self.functions {
@@ -269,6 +272,40 @@ mod tests {
             10
         );
         assert_eq!(session.sql("SELECT * FROM l").await.unwrap().count().await.unwrap(), 10);
+    }
+
+    /// What is not sorted is sorted, for joins of every kind and with conditions of any.
+    #[tokio::test]
+    async fn a_careful_engine_holds_no_side_of_a_join() {
+        let limits = Limits { memory: 1 << 30, threads: 2, spill: None };
+        let mut engine = Engine::new(limits, Vec::new(), None).unwrap();
+        let bold = engine.session();
+        engine.be_careful();
+        let careful = engine.session();
+        for session in [&bold, &careful] {
+            for (name, rows) in
+                [("l", "(3, 'c'), (1, 'a'), (NULL, 'n')"), ("r", "(2, 'b'), (3, 'z'), (1, 'a'), (1, 'A')")]
+            {
+                let rows = session.sql(&format!("SELECT * FROM (VALUES {rows}) AS t(k, v)")).await.unwrap();
+                session.register_table(name, rows.cache().await.unwrap().into_view()).unwrap();
+            }
+        }
+        for join in [
+            "SELECT r.v, l.k, l.v AS w FROM l JOIN r ON l.k = r.k",
+            "SELECT l.v || coalesce(r.v, '-') FROM l LEFT JOIN r ON l.k = r.k AND l.v <> r.v",
+            "SELECT coalesce(l.v, '-') || coalesce(r.v, '-') FROM l FULL JOIN r ON l.k = r.k",
+            "SELECT v FROM l WHERE EXISTS (SELECT 1 FROM r WHERE r.k = l.k)",
+            "SELECT v FROM r WHERE NOT EXISTS (SELECT 1 FROM l WHERE l.k = r.k)",
+            "SELECT v FROM l WHERE k IN (SELECT k FROM r) OR v = 'n'",
+        ] {
+            let sql = format!("{join} ORDER BY 1");
+            let frame = careful.sql(&sql).await.unwrap();
+            let plan = frame.clone().create_physical_plan().await.unwrap();
+            let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+            assert!(plan.contains("SortMergeJoin") && !plan.contains("HashJoin"), "{join}: {plan}");
+            let rows = frame.collect().await.unwrap();
+            assert_eq!(rows, bold.sql(&sql).await.unwrap().collect().await.unwrap(), "{join}");
+        }
     }
 
     #[tokio::test]

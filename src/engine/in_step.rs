@@ -1,6 +1,7 @@
-//! Joins of inputs that both come sorted by what they are joined by: both sides are gone through in step, and neither is held.
+//! Joins that go through both sides in step, in the order of what they are joined by, and hold neither.
 //!
-//! DataFusion 55.2 plans such a join only over several partitions, for which it deals out and merges what is in order already.
+//! DataFusion 55.2 plans such a join only over several partitions, for which it deals out and merges what is in order already;
+//! over one it holds a side, whatever `prefer_hash_join` says.
 
 use std::sync::Arc;
 
@@ -16,20 +17,25 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 /// The order in which tables of ours are sorted.
 const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: false };
 
-/// The rule: comes before those that look at what joins need of their inputs.
+/// The rule: comes before those that look at what joins need of their inputs, which sort what does not come sorted.
 #[derive(Debug)]
-pub(super) struct InStep;
+pub(super) enum InStep {
+    /// For joins whose sides both come sorted.
+    WhereSorted,
+    /// For every join but `NOT IN` of what may be null, which only a hash join answers.
+    Everywhere,
+}
 
 impl PhysicalOptimizerRule for InStep {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
             let Some(join) = node.downcast_ref::<HashJoinExec>() else { return Ok(Transformed::no(node)) };
             let (left, right): (Vec<_>, Vec<_>) = join.on().iter().cloned().unzip();
-            if join.null_aware
-                || join.contains_projection()
-                || !is_sorted(join.left(), &left)?
-                || !is_sorted(join.right(), &right)?
-            {
+            let fits = match self {
+                Self::WhereSorted => is_sorted(join.left(), &left)? && is_sorted(join.right(), &right)?,
+                Self::Everywhere => true,
+            };
+            if join.null_aware || join.contains_projection() || !fits {
                 return Ok(Transformed::no(node));
             }
             let in_step = SortMergeJoinExec::try_new(
