@@ -444,6 +444,31 @@ impl MultipartUpload for SlowUpload {
     }
 }
 
+/// A night of a project whose lake is that store, and the sizes and sums of what it publishes.
+async fn night_in(settings: Settings, store: Arc<dyn ObjectStore>, as_of: &str, careful: bool) -> (Project, Value) {
+    let job = Job::load(&settings, "nightly").unwrap();
+    let lake = Lake::over(&url::Url::parse("memory:///slow/").unwrap(), store).unwrap();
+    let none = std::collections::BTreeMap::new();
+    let mut project = Box::pin(Project::over(settings, lake.clone(), b"a lake's key", &none)).await.unwrap();
+    if careful {
+        project.engine.be_careful();
+    }
+    let as_of = parse_date(as_of).unwrap();
+    let now = (as_of + chrono::TimeDelta::days(31)).and_hms_opt(10, 0, 0).unwrap().and_utc();
+    let request = Request { as_of, force: false, run_id: run_id(now), partial: None };
+    let report = Box::pin(run(&project, &job, &request, Clock::Fixed(now), &Unwatched)).await.unwrap();
+    assert_eq!(report.status, RunStatus::Succeeded);
+    let snapshots = Box::pin(Snapshots::read(&lake)).await.unwrap();
+    let manifest = Box::pin(snapshots.manifest(snapshots.latest().unwrap())).await.unwrap();
+    Box::pin(manifest.verify(&lake)).await.unwrap();
+    let files = manifest.tables.iter().map(|(name, table)| {
+        let files = table.files.iter().map(|file| (file.size, file.crc32c)).collect::<Vec<_>>();
+        (name.clone(), serde_json::json!(files))
+    });
+    let files = files.collect::<serde_json::Map<_, _>>().into();
+    (project, files)
+}
+
 /// What a night publishes, over a store that answers so late.
 async fn night_over(answers_after: Duration) -> (Value, usize, u64) {
     let shop = TinyShop::new();
@@ -455,28 +480,7 @@ async fn night_over(answers_after: Duration) -> (Value, usize, u64) {
     let store = Arc::new(SlowStore { inner, answers_after, asked: AtomicUsize::new(0) });
     let root = shop.folder.path();
     let settings = Settings::load(root, &Environment::of(root, []), &Overrides::default()).unwrap();
-    let job = Job::load(&settings, "nightly").unwrap();
-    let url = url::Url::parse("memory:///slow/").unwrap();
-    let lake = Lake::over(&url, Arc::clone(&store) as Arc<dyn ObjectStore>).unwrap();
-    let none = std::collections::BTreeMap::new();
-    let project = Box::pin(Project::over(settings, lake.clone(), b"a lake's key", &none)).await.unwrap();
-    let now = chrono::DateTime::parse_from_rfc3339("2026-04-01T10:00:00Z").unwrap().with_timezone(&chrono::Utc);
-    let as_of = parse_date(D1).unwrap();
-    let request = Request { as_of, force: false, run_id: run_id(now), partial: None };
-    let report = Box::pin(run(&project, &job, &request, Clock::Fixed(now), &Unwatched)).await.unwrap();
-    assert_eq!(report.status, RunStatus::Succeeded);
-    let snapshots = Box::pin(Snapshots::read(&lake)).await.unwrap();
-    let manifest = Box::pin(snapshots.manifest(snapshots.latest().unwrap())).await.unwrap();
-    Box::pin(manifest.verify(&lake)).await.unwrap();
-    let files: Value = manifest
-        .tables
-        .iter()
-        .map(|(name, table)| {
-            let files = table.files.iter().map(|file| (file.size, file.crc32c)).collect::<Vec<_>>();
-            (name.clone(), serde_json::json!(files))
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let (project, files) = night_in(settings, Arc::clone(&store) as Arc<dyn ObjectStore>, D1, false).await;
     (files, store.asked.load(Ordering::SeqCst), project.answers())
 }
 
@@ -487,4 +491,18 @@ async fn over_a_slow_store_a_night_is_the_same_night() {
     assert_eq!(slow, fast);
     // What the watchdog goes by: every request that was answered is a sign of life.
     assert!(answers >= asked as u64, "{answers} answers to {asked} requests");
+}
+
+/// What follows a night that stood still goes by other plans, and publishes the same: the sample shop, with its segments.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_careful_night_is_the_same_night() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut nights = Vec::new();
+    for careful in [false, true] {
+        let settings = Settings::load(root, &Environment::of(root, []), &Overrides::default()).unwrap();
+        let (_, files) = night_in(settings, Arc::new(InMemory::new()), "2026-11-18", careful).await;
+        assert!(files["segment_members"].as_array().is_some_and(|files| !files.is_empty()), "{files}");
+        nights.push(files);
+    }
+    assert_eq!(nights[0], nights[1]);
 }
