@@ -7,8 +7,8 @@ Lands a demo shop, publishes two nights (so that something changed) with drawn s
 published, and asks twenty questions of a dashboard, each many times, in the same words (`again`, as dashboards do; the server knows the
 answer) and in new ones (`computed`): DuckDB reads the very Parquet files that the day's manifest names. Answers must be the same. The
 process exits with 1 if they are not, or if a target is missed: the median of the medians at most DuckDB's plus 5 ms, the
-95th percentile under 100 ms at 1 and at 16 connections, and a full pull of the largest segment through Flight SQL at least as
-fast as DuckDB's `COPY` of it to Parquet.
+95th percentile under 100 ms at 1 and at 16 connections, and a full pull of a segment of all buyers (half of a million) through Flight SQL at
+least as fast as DuckDB's `COPY` of it to Parquet (of three pulls each the fastest counts).
 
 DuckDB and the clients are installed into target/bench-venv if Python does not have them.
 """
@@ -34,6 +34,8 @@ from harness import say
 
 PACKAGES = ["duckdb>=1.4", "psycopg[binary]", "adbc-driver-manager", "adbc-driver-flightsql", "pyarrow"]
 ROUNDS = 20
+PULLED = "buyers"
+PULLS = 3
 MORE_MS = 5
 P95_MS = 100
 
@@ -100,14 +102,15 @@ def compare(args, alluvial, folder):
     if not days:
         args.landing = project / "lake" / "landing"
         drawn = segment_mix.definitions(segments.what_there_is(harness.duckdb_connection(args, folder), args), args.segments)
-        segments.write_segments(project, [(identifier, name, tree.language(), None) for identifier, name, tree in drawn])
+        written = [(identifier, name, tree.language(), None) for identifier, name, tree in drawn]
+        segments.write_segments(project, [*written, (PULLED, "Buyers", "number_of_orders >= 1", None)])
         newest = args.as_of
         for args.as_of in (newest - datetime.timedelta(days=1), newest):
             harness.run_nightly(args, alluvial, project)
         days = ask(alluvial, project, "query", "SELECT manifest FROM snapshots ORDER BY as_of DESC LIMIT 1")
     lake = project / "lake"
     tables = json.loads((lake / days[0]["manifest"]).read_text())["tables"]
-    sizes = ask(alluvial, project, "query", "SELECT segment FROM segment_sizes_latest ORDER BY members DESC LIMIT 2")
+    sizes = ask(alluvial, project, "query", f"SELECT segment FROM segment_sizes_latest WHERE segment <> '{PULLED}' ORDER BY members DESC LIMIT 2")
     customer = ask(alluvial, project, "query", "SELECT customer_id FROM customer_profile_latest ORDER BY amount_spent DESC LIMIT 1")
     asked = queries([row["segment"] for row in sizes], customer[0]["customer_id"])
     subprocess.run([alluvial, "--project", project, "user", "revoke", "bench"], stderr=subprocess.DEVNULL)
@@ -125,7 +128,7 @@ def compare(args, alluvial, folder):
                 doors[door] = at
         # Nobody else reads what it says, and a pipe that is full would hold it up.
         threading.Thread(target=server.stderr.read, daemon=True).start()
-        return measure(args, folder, lake, tables, asked, doors, secret, sizes[0]["segment"])
+        return measure(args, folder, lake, tables, asked, doors, secret)
     finally:
         server.terminate()
         server.wait()
@@ -142,7 +145,7 @@ def latest(sql):
     return re.sub(rf"\b({'|'.join(by_day)})\b(?! *\.)(?=[ ])", r"\1_latest", sql)
 
 
-def measure(args, folder, lake, tables, asked, doors, secret, largest):
+def measure(args, folder, lake, tables, asked, doors, secret):
     import psycopg
 
     duck = harness.duckdb_connection(args, folder)
@@ -155,7 +158,7 @@ def measure(args, folder, lake, tables, asked, doors, secret, largest):
     def connect():
         return psycopg.connect(host=host, port=port, user="bench", password=secret, dbname="alluvial", autocommit=True)
 
-    wrong, table, everything = [], [], []
+    wrong, table, everything, all_anew = [], [], [], []
     with connect() as connection:
         for name, sql in asked.items():
             ours = connection.execute(latest(sql)).fetchall()
@@ -167,18 +170,19 @@ def measure(args, folder, lake, tables, asked, doors, secret, largest):
             rounds = itertools.count()
             computed = timed(lambda: connection.execute(anew(latest(sql), next(rounds))).fetchall())
             everything += mine
+            all_anew += computed
             table.append((name, statistics.median(peer), statistics.median(computed), statistics.median(mine), percentile(mine)))
     many = crowd(connect, [latest(sql) for sql in asked.values()])
-    pull, peer_pull = pulls(doors["flight"], secret, duck, folder, largest)
+    members, pull, peer_pull = pulls(doors["flight"], secret, duck, folder)
     print(f"\n{args.customers:,} customers, {len(asked)} queries, {ROUNDS} times each, milliseconds\n{'':24}{'DuckDB':>10}{'computed':>10}{'again':>10}{'p95':>10}")
     for name, peer, computed, mine, late in table:
         print(f"{name:24}{peer:10.1f}{computed:10.1f}{mine:10.1f}{late:10.1f}")
     peer, computed, mine = (statistics.median(row[column] for row in table) for column in (1, 2, 3))
     print(f"{'median of the medians':24}{peer:10.1f}{computed:10.1f}{mine:10.1f}")
-    print(f"p95 at 1 connection {percentile(everything):.1f} ms, at 16 connections {percentile(many):.1f} ms")
-    print(f"segment `{largest}`: {pull:.2f} s through Flight SQL, {peer_pull:.2f} s for DuckDB's COPY to Parquet")
+    print(f"p95 at 1 connection {percentile(everything):.1f} ms, computed anew {percentile(all_anew):.1f} ms, at 16 connections {percentile(many):.1f} ms")
+    print(f"a segment of {members:,}: {pull:.2f} s through Flight SQL, {peer_pull:.2f} s for DuckDB's COPY to Parquet")
     missed = [f"different answers: {', '.join(wrong)}"] if wrong else []
-    missed += ["median"] if mine > peer + MORE_MS else []
+    missed += ["median"] if max(mine, computed) > peer + MORE_MS else []
     missed += ["p95"] if max(percentile(everything), percentile(many)) >= P95_MS else []
     missed += ["pull"] if pull > peer_pull else []
     if missed:
@@ -217,21 +221,26 @@ def time_of(connection, sql):
     return (time.perf_counter() - begin) * 1e3
 
 
-def pulls(flight, secret, duck, folder, segment):
+def pulls(flight, secret, duck, folder):
+    """A segment whole, through Flight SQL and by DuckDB into a file: its members, and the fastest of some pulls of each."""
     from adbc_driver_flightsql import dbapi
 
-    begin = time.perf_counter()
-    with dbapi.connect(f"grpc://{flight}", db_kwargs={"username": "bench", "password": secret}) as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM segment.\"{segment.replace('-', '_')}\"")
-        rows = cursor.fetch_arrow_table().num_rows
-    pull = time.perf_counter() - begin
     out = folder / "pull.parquet"
-    begin = time.perf_counter()
-    duck.execute(f"COPY (SELECT p.* FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{segment}') TO '{out}'")
-    peer = time.perf_counter() - begin
-    out.unlink()
-    say(f"pulled {rows:,} members")
-    return pull, peer
+    copy = f"COPY (SELECT p.* FROM segment_members m JOIN customer_profile p ON p.customer_id = m.customer_id WHERE m.segment = '{PULLED}') TO '{out}'"
+    ours, theirs = [], []
+    for _ in range(PULLS):
+        begin = time.perf_counter()
+        with dbapi.connect(f"grpc://{flight}", db_kwargs={"username": "bench", "password": secret}, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(f'SELECT * FROM segment."{PULLED}"')
+            members = cursor.fetch_arrow_table().num_rows
+        ours.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        duck.execute(copy)
+        theirs.append(time.perf_counter() - begin)
+        if duck.execute(f"SELECT count(*) FROM read_parquet('{out}')").fetchone()[0] != members:
+            sys.exit("the pulls have different rows")
+        out.unlink()
+    return members, min(ours), min(theirs)
 
 
 if __name__ == "__main__":
