@@ -91,6 +91,11 @@ impl Environment {
         self
     }
 
+    /// Whether it sets that variable.
+    pub fn sets(&self, name: &str) -> bool {
+        self.variables.contains_key(name)
+    }
+
     /// The folder that the command was started in.
     pub fn folder(&self) -> &PathBuf {
         &self.folder

@@ -131,6 +131,8 @@ def run_nightly(args, alluvial, project):
     report = json.loads(output)
     report = report[0] if isinstance(report, list) else report
     steps = [[step["step"], step["seconds"]] for step in report["steps"]]
+    # Each step begins to count anew, so that the process's own peak is that of the last one.
+    peak = max(peak, *(step["peak_rss_mb"] or 0 for step in report["steps"]))
     return {"steps": steps, "seconds": seconds, "peak_mb": peak}, report
 
 

@@ -226,3 +226,25 @@ fn the_command_line_is_a_function() {
     assert!(String::from_utf8(stdout).unwrap().contains("sql/segments/vip.toml"));
     assert!(folder.path().join("shop/jobs/nightly.toml").is_file());
 }
+
+/// The allocator says what it goes by: a night's, an export's, its own, and always what the environment says.
+#[cfg(unix)]
+#[test]
+fn commands_have_the_allocator_that_suits_them() {
+    let folder = Folder::project();
+    let said = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let variables = [&[("MIMALLOC_VERBOSE", "1")], variables].concat();
+        let ran = folder.run_with(arguments, &variables);
+        let options = ran.stderr.lines().filter_map(|line| line.trim().split_once("option '")?.1.split_once("': "));
+        let told = |option: &str| -> String {
+            let mut found = options.clone().filter(|(name, _)| *name == option).map(|(_, value)| value);
+            found.next_back().unwrap_or("-").split(' ').next().unwrap_or("-").to_owned()
+        };
+        [told("purge_delay"), told("allow_thp")]
+    };
+    let own = said(&["jobs"], &[]);
+    assert_ne!(own[0], "-", "it says nothing any more");
+    assert_eq!(said(&["scheduler", "--once"], &[]), ["10000", own[1].as_str()]);
+    assert_eq!(said(&["export", "vip", "--format", "email", "--to", "-"], &[]), ["20", "0"]);
+    assert_eq!(said(&["run", "nightly"], &[("MIMALLOC_PURGE_DELAY", "7")]), ["7", own[1].as_str()]);
+}
