@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """How long a night takes in which nothing is due, with a thousand days of history.
 
-    python3 tests/bench/scheduler.py [--days 1000] [--jobs 3] [--binary target/release/alluvial]
+    python3 tests/bench/scheduler.py [--days 1000] [--jobs 3] [--upkept] [--binary target/release/alluvial]
 
 A project with some nightly jobs, each with so many settled days, is looked at by `alluvial scheduler --once`, which finds
-nothing due. The promise is under 200 ms with a release build.
+nothing due. The promise is under 200 ms with a release build, and under a second for 100 jobs over ten years (`--jobs 100 --days
+3650 --upkept`), as `alluvial vacuum` leaves them, which the sample job `upkeep` runs once a week: days older than 400 are closed by
+one record.
 """
 
 import argparse
@@ -17,6 +19,8 @@ import tempfile
 import time
 
 PROJECT = '[project]\nname = "shop"\ntimezone = "Europe/Copenhagen"\ncurrency = "DKK"\n'
+# `jobs::upkeep` keeps the records of settled days for so long.
+KEPT_DAYS = 400
 JOB = 'schedule = "0 4 * * *"\n[[steps]]\nrun = "snapshot"\n'
 
 
@@ -24,6 +28,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--days", type=int, default=1000)
     arguments.add_argument("--jobs", type=int, default=3)
+    arguments.add_argument("--upkept", action="store_true")
     arguments.add_argument("--binary", default="target/release/alluvial")
     arguments.add_argument("--times", type=int, default=11)
     given = arguments.parse_args()
@@ -43,7 +48,12 @@ def main() -> None:
                 "nonce": "0", "at": f"{since}T12:00:00Z", "schedule": "0 4 * * *", "timezone": "Europe/Copenhagen",
             }
             (state / "schedules" / "000001.json").write_text(json.dumps(schedule))
-            for back in range(1, given.days + 1):
+            kept = given.days
+            if given.upkept and given.days > KEPT_DAYS:
+                kept = KEPT_DAYS
+                (state / "closed").mkdir()
+                (state / "closed" / f"0001-01-01_{today - datetime.timedelta(days=kept + 1)}.json").write_text("{}")
+            for back in range(1, kept + 1):
                 day = state / "days" / str(today - datetime.timedelta(days=back))
                 day.mkdir(parents=True)
                 (day / "000001-claim.json").write_text("{}")
