@@ -312,16 +312,22 @@ fn a_real_shop_does_not_flap() {
     folder.write("alluvial.toml", &settings);
     folder.write("jobs/nightly.toml", NIGHTLY);
     folder.write("jobs/weekly.toml", include_str!("../../jobs/weekly.toml"));
-    let mut day = 1;
-    while day <= nights {
-        let last = nights.min(day + 6);
-        for (job, from) in [("nightly", day), ("weekly", last)] {
-            let [from, to] = [from, last].map(|day| format!("2011-08-{day:02}"));
-            let ran = folder.run(&["run", job, "--from", &from, "--to", &to, "--format", "json"]);
-            assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{job} {from}");
+    // The guard holds a few days at the end of August, as that of a bank holiday: somebody accepts them.
+    let mut accepted = 0;
+    for day in 1..=nights {
+        let as_of = format!("2011-08-{day:02}");
+        let ran = folder.run(&["run", "nightly", "--as-of", &as_of, "--format", "json"]);
+        let held = ran.code == 1 && ran.stdout.contains("\"held\"");
+        assert_eq!((ran.code, ran.stderr.as_str()), (i32::from(held), ""), "{as_of}");
+        if held {
+            assert_eq!(folder.run(&["publish", "--accept", &as_of]).code, 0, "{as_of}");
+            accepted += 1;
         }
-        day = last + 1;
+        if day % 7 == 0 || day == nights {
+            assert_eq!(folder.run(&["run", "weekly", "--as-of", &as_of]).code, 0, "{as_of}");
+        }
     }
+    assert!(accepted <= 3, "{accepted} days were held");
     let answer = |sql: &str| {
         let ran = folder.run(&["query", sql, "--format", "csv"]);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{sql}");
