@@ -2,8 +2,6 @@
 //!
 //! The scan is a plain `DataSourceExec` over `ParquetSource`, so a plan over it can be encoded and sent elsewhere.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
@@ -22,6 +20,8 @@ use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::RowSelection;
 

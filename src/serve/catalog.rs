@@ -3,8 +3,6 @@
 //! `public` has the published tables and the views over them, `segment` a view for every segment, `landing` the landed
 //! tables, `pg_catalog` and `information_schema` what tools ask about those. Nothing is opened before a statement names it.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +17,8 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::comments;
 use super::path::WithPaths;

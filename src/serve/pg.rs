@@ -23,8 +23,6 @@ mod template;
 /// Functions of times.
 mod times;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -44,6 +42,8 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContex
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
     PgCatalogSchemaProvider, PgCatalogStaticTables, setup_pg_catalog,
 };
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::state::Sight;
 use super::workers::Pausing;

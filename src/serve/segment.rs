@@ -1,7 +1,5 @@
 //! One segment of the newest day as a table: its members with their profile.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -13,6 +11,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, ident, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::Column;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::lake::provider::DayTable;
 

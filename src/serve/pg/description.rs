@@ -1,7 +1,5 @@
 //! What is said of tables and columns: `pg_description`, `obj_description` and `col_description`.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -14,6 +12,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableType, Volatility,
 };
 use datafusion::prelude::SessionContext;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::fresh::Rows;
 use super::{PgCatalog, Told};

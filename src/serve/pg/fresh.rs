@@ -1,7 +1,5 @@
 //! Tables of the catalogue whose rows are found when they are read and not before: they depend on who asks and when.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -11,6 +9,8 @@ use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 /// Finds a table's rows.
 pub(super) trait Rows: Debug + Send + Sync + 'static {

@@ -1,7 +1,5 @@
 //! What a session is told of itself and of the sessions that it may see, and how it stops them.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::sync::{Arc, Weak};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, RecordBatch, StringArray};
@@ -12,6 +10,8 @@ use datafusion::catalog::Session as EngineSession;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::fresh::Rows;
 use super::{CATALOG, Constant};

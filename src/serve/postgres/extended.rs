@@ -287,9 +287,9 @@ impl ExtendedQueryHandler for Connection {
         let is_cursor =
             message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none();
         let cursor = self.session().map(|_| self.cursors.find(name).ok().filter(|_| is_cursor));
-        match cursor {
-            Ok(None) => self._on_describe(client, message),
-            cursor => self.describe_cursor(Client::of(client), cursor),
+        match cursor.transpose() {
+            None => self._on_describe(client, message),
+            Some(cursor) => self.describe_cursor(Client::of(client), cursor),
         }
     }
 
@@ -359,13 +359,10 @@ impl Connection {
     fn describe_cursor<'a>(
         &'a self,
         mut client: Client<'a>,
-        cursor: PgWireResult<Option<Arc<Open>>>,
+        cursor: PgWireResult<Arc<Open>>,
     ) -> BoxFuture<'a, PgWireResult<()>> {
         async move {
-            let described = match cursor? {
-                Some(open) => fields(&open.schema, &Format::UnifiedText, None)?.to_vec(),
-                None => Vec::new(),
-            };
+            let described = fields(&cursor?.schema, &Format::UnifiedText, None)?.to_vec();
             send_describe_response(&mut client, &DescribePortalResponse::new(described)).await
         }
         .boxed()
