@@ -221,6 +221,9 @@ fn bytes_are_compressed_as_the_client_asks() {
 /// checkpoint on that is never far back.
 const LITTLE_MORE: u64 = 100;
 
+/// So many rounds of six exports come before what six take is read.
+const WARM: usize = 4;
+
 /// Four thousand customers with names and addresses.
 fn crowd() -> TinyShop {
     let shop = TinyShop::empty();
@@ -256,14 +259,19 @@ fn fifty_slow_clients_take_no_memory_and_one_that_is_gone_no_time() {
     let together = |clients: usize| -> Vec<std::net::TcpStream> {
         (0..clients).map(|_| server.send("GET", EVERYONE, &[("Authorization", &bearer)])).collect()
     };
-    for stream in together(6) {
-        assert_eq!(Serving::answer(stream).status, 200);
+    // Every thread has its own pages of the allocator: what a few take is known once all threads have
+    // computed some.
+    for _ in 0..WARM {
+        for stream in together(6) {
+            assert_eq!(Serving::answer(stream).status, 200);
+        }
     }
     let few = server.peak();
+    let before = shop_exports(&server, &marketer);
     // Fifty ask, and nobody reads: none keeps another waiting.
     let asked = together(50);
     let until = Instant::now() + Duration::from_secs(240);
-    while shop_exports(&server, &marketer) < 57 {
+    while shop_exports(&server, &marketer) < before + 50 {
         assert!(Instant::now() < until, "{}", server.said());
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -278,7 +286,11 @@ fn fifty_slow_clients_take_no_memory_and_one_that_is_gone_no_time() {
     };
     let until = Instant::now() + Duration::from_secs(60);
     while left() > 0 {
-        assert!(Instant::now() < until, "{} intermediate results of 57 exports are still there", left());
+        assert!(
+            Instant::now() < until,
+            "{} intermediate results of {before} exports and 50 more are still there",
+            left()
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     for stream in asked {
@@ -294,7 +306,7 @@ fn fifty_slow_clients_take_no_memory_and_one_that_is_gone_no_time() {
         assert!(Instant::now() < until, "{}", running(&server));
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(shop_exports(&server, &marketer) < 67, "what nobody waits for is not delivered");
+    assert!(shop_exports(&server, &marketer) < before + 60, "what nobody waits for is not delivered");
     // Revoked, a user is nobody.
     let slow = server.send("GET", EVERYONE, &[("Authorization", &bearer)]);
     assert_eq!(shop.run(&["user", "revoke", "maria"]).code, 0);
