@@ -411,10 +411,10 @@ impl Steps<'_> {
 
         let left = self
             .counts(
-                "SELECT (SELECT count(*) FROM left_out WHERE reason = 'deleted') AS n1, \
-                        (SELECT count(*) FROM left_out WHERE reason = 'excluded') AS n2, \
-                        (SELECT count(*) FROM landed_orders WHERE test) AS n3, \
-                        (SELECT count(*) FROM landed_orders) AS n4",
+                "SELECT * FROM \
+                   (SELECT count(*) FILTER (WHERE reason = 'deleted') AS n1, count(*) FILTER (WHERE reason = 'excluded') AS n2 \
+                    FROM left_out), \
+                   (SELECT count(*) FILTER (WHERE test) AS n3, count(*) AS n4 FROM landed_orders)",
             )
             .await?;
         let [deleted, excluded, test, all] = left.as_slice() else { return Ok(()) };
@@ -457,10 +457,11 @@ impl Steps<'_> {
 
         let counts = self
             .counts(
-                "SELECT (SELECT count(*) FROM order_stats WHERE number_of_orders > 0) AS n5, \
-                        (SELECT coalesce(sum(lines), 0) FROM item_stats) AS n6, \
-                        (SELECT count(*) FROM events_numbered WHERE customer_no = -2) AS n7, \
-                        (SELECT count(*) FROM events_numbered WHERE customer_no = -1) AS n8",
+                "SELECT * FROM \
+                   (SELECT count(*) AS n5 FROM order_stats WHERE number_of_orders > 0), \
+                   (SELECT coalesce(sum(lines), 0) AS n6 FROM item_stats), \
+                   (SELECT count(*) FILTER (WHERE customer_no = -2) AS n7, count(*) FILTER (WHERE customer_no = -1) AS n8 \
+                    FROM events_numbered WHERE customer_no < 0)",
             )
             .await?;
         let [buyers, lines, unlinked, of_left_out] = counts.as_slice() else { return Ok(()) };

@@ -37,9 +37,10 @@ pub fn execute(_args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result
             "last_error",
         ];
         let mut rows = Rows::new(&columns);
-        for name in definition::names(&settings.root)? {
+        let names = definition::names(&settings.root)?;
+        let states = JobState::read_all(&lake, names.iter().map(String::as_str)).await?;
+        for (name, state) in names.into_iter().zip(states) {
             let job = Job::load(&settings, &name)?;
-            let state = JobState::read(&lake, &name).await?;
             let reach = Reach { catch_up: job.catch_up, days: job.max_catch_up_days };
             let due = owed(&state.known, reach, settings.project.zone, now, now).run.len();
             let schedule = job.schedule.as_ref();

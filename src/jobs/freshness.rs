@@ -44,9 +44,10 @@ pub async fn stale(
     now: DateTime<Utc>,
 ) -> Result<Vec<Stale>> {
     let mut stale = Vec::new();
-    for job in jobs {
-        let Some(late_after) = job.late_after.and_then(|late| TimeDelta::from_std(late).ok()) else { continue };
-        let state = JobState::read(lake, &job.name).await?;
+    let watched = jobs.iter().filter_map(|job| Some((job, TimeDelta::from_std(job.late_after?).ok()?)));
+    let watched: Vec<(&Job, TimeDelta)> = watched.collect();
+    let states = JobState::read_all(lake, watched.iter().map(|(job, _)| job.name.as_str())).await?;
+    for ((job, late_after), state) in watched.into_iter().zip(states) {
         let Some(tick) = due::last_tick(&state.known, now - late_after - TimeDelta::microseconds(1)) else { continue };
         let Some(expected) = shop.local_date(tick).pred_opt() else { continue };
         let newest = if job.steps.contains(&Step::Snapshot) {

@@ -193,8 +193,8 @@ impl<'a> Scheduler<'a> {
         let mut next = now + TimeDelta::from_std(LOOK_AGAIN).unwrap_or_default();
         let mut candidates = Vec::new();
         let jobs = self.work.jobs()?;
-        for job in &jobs {
-            let mut state = JobState::read(self.lake, &job.name).await?;
+        let states = JobState::read_all(self.lake, jobs.iter().map(|job| job.name.as_str())).await?;
+        for (job, mut state) in jobs.iter().zip(states) {
             state.note_schedule(self.lake, job, now).await?;
             self.recover(job, &mut state, epoch).await?;
             let reach = Reach { catch_up: job.catch_up, days: job.max_catch_up_days };

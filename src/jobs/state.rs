@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use futures::{StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ use super::schedule::Schedule;
 use crate::calendar::Zone;
 use crate::error::{Error, Result};
 use crate::lake::{Created, Lake};
+
+/// Of how many jobs the state is read at once.
+const AT_ONCE: usize = 8;
 
 /// Below the lake's root.
 pub const JOBS: &str = "state/jobs";
@@ -156,6 +160,16 @@ impl Mark {
 }
 
 impl JobState {
+    /// Reads what the state says of some jobs, in their order, several at once: each is a few listings that wait for the
+    /// store.
+    ///
+    /// # Errors
+    /// What the store refuses, and records that cannot be read.
+    pub async fn read_all(lake: &Lake, jobs: impl IntoIterator<Item = &str>) -> Result<Vec<JobState>> {
+        let reads: Vec<_> = jobs.into_iter().map(|job| JobState::read(lake, job)).collect();
+        futures::stream::iter(reads).buffered(AT_ONCE).try_collect().await
+    }
+
     /// Reads what the state says of a job.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ impl Found {
     ) -> Result<Vec<OfForgotten>> {
         let (Some(gone), Some(shape)) = (gone(table), self.shapes.get(&table)) else { return Ok(Vec::new()) };
         let mut found: BTreeMap<i32, OfForgotten> = BTreeMap::new();
-        for (group, rows) in shape.groups.iter().zip(shape.placed_sql(options)) {
+        for (group, rows) in shape.groups.iter().zip(shape.placed_groups(options)) {
             let source = |name: &str| group.columns.iter().find(|column| column.name == name)?.source.clone();
             let columns: Vec<(String, &str)> =
                 named(table).iter().filter_map(|(name, when)| Some((source(name)?, *when))).collect();

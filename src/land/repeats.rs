@@ -16,6 +16,11 @@ impl Hashes {
     /// Bytes a row takes where rows follow each other, and where they do not.
     pub(super) const BYTES: [usize; 2] = [size_of::<u64>(), size_of::<u64>() + size_of::<(usize, Place)>()];
 
+    /// None yet, with room for so many.
+    pub(super) fn with_room(rows: usize) -> Self {
+        Self { hashes: Vec::with_capacity(rows), runs: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, hash: u64, place: Place) {
         let follows = self.runs.last().is_some_and(|(first, start)| {
             start.file() == place.file() && start.after(self.hashes.len() - first) == place
@@ -47,16 +52,53 @@ impl Hashes {
     }
 }
 
+/// What some threads find, each in its own share of the work; in no order that means anything.
+pub(super) fn shared<T: Send>(threads: usize, find: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {
+    let find = &find;
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|share| scope.spawn(move || find(share))).collect();
+        let mut found = find(0);
+        for other in others {
+            found.append(&mut other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        found
+    })
+}
+
+/// Whose share a hash is; equal hashes are in one. The bits that decide most are none of those that `Bits` goes by, and no
+/// division is needed.
+pub(super) fn share_of(hash: u64, threads: usize) -> usize {
+    let middle = (hash >> 16) & u64::from(u32::MAX);
+    usize::try_from((middle * threads as u64) >> 32).unwrap_or(0)
+}
+
 /// Hashes that occur more than once, sorted.
+pub(super) fn repeated(parts: &[Hashes], threads: usize) -> Vec<u64> {
+    let mut repeated = shared(threads, |share| repeated_among(parts, |hash| share_of(hash, threads) == share, threads));
+    repeated.sort_unstable();
+    repeated
+}
+
+/// Hashes whose places in the table of bits are fetched at once: one after the other, each would wait for memory.
+const BLOCK: usize = 64;
+
+/// Those hashes of one of so many shares that occur more than once, each once.
 ///
 /// A table of bits says of nearly every hash that it is the first of its kind; the few others are counted exactly.
-pub(super) fn repeated(parts: &[Hashes]) -> Vec<u64> {
-    let mut seen = Bits::for_keys(parts.iter().map(|part| part.hashes.len()).sum());
+fn repeated_among(parts: &[Hashes], is_own: impl Fn(u64) -> bool, shares: usize) -> Vec<u64> {
+    let keys: usize = parts.iter().map(|part| part.hashes.len()).sum();
+    let mut seen = Bits::for_keys(keys / shares);
     let mut doubtful = Vec::new();
-    for hash in parts.iter().flat_map(|part| &part.hashes) {
-        if seen.set(*hash) {
-            doubtful.push(*hash);
+    let mut own = [0; BLOCK];
+    for block in parts.iter().flat_map(|part| part.hashes.chunks(BLOCK)) {
+        let mut count = 0;
+        for hash in block {
+            own[count] = *hash;
+            count += usize::from(is_own(*hash));
         }
+        let own = &own[..count];
+        std::hint::black_box(own.iter().fold(false, |any, hash| any | seen.get(*hash)));
+        doubtful.extend(own.iter().filter(|hash| seen.set(**hash)));
     }
     drop(seen);
     doubtful.sort_unstable();
@@ -64,7 +106,8 @@ pub(super) fn repeated(parts: &[Hashes]) -> Vec<u64> {
     let sieve = Sieve::of(&doubtful);
     let mut counts: HashMap<u64, bool> = doubtful.iter().map(|hash| (*hash, false)).collect();
     let mut repeated = Vec::new();
-    for hash in parts.iter().flat_map(|part| &part.hashes).filter(|hash| sieve.may_hold(**hash)) {
+    let all = parts.iter().flat_map(|part| &part.hashes);
+    for hash in all.filter(|hash| sieve.may_hold(**hash)) {
         match counts.get_mut(hash) {
             Some(once) if *once => repeated.push(*hash),
             Some(once) => *once = true,
@@ -77,15 +120,18 @@ pub(super) fn repeated(parts: &[Hashes]) -> Vec<u64> {
 }
 
 /// The places of all rows with one of the hashes, which are sorted.
-pub(super) fn places(parts: &[Hashes], wanted: &[u64]) -> Vec<Place> {
-    let mut places = Vec::new();
-    if !wanted.is_empty() {
-        let sieve = Sieve::of(wanted);
-        for part in parts {
+pub(super) fn places(parts: &[Hashes], wanted: &[u64], threads: usize) -> Vec<Place> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let sieve = Sieve::of(wanted);
+    shared(threads, |share| {
+        let mut places = Vec::new();
+        for part in parts.iter().skip(share).step_by(threads) {
             part.places_of(&sieve, &mut places);
         }
-    }
-    places
+        places
+    })
 }
 
 /// Sorted hashes that are asked for much more often than they are there.
@@ -162,8 +208,10 @@ mod tests {
 
     #[test]
     fn repeated_ids_are_found_across_parts() {
-        assert_eq!(repeated(&[hashes(0, &[3, 1]), hashes(1, &[2, 3]), hashes(2, &[3])]), [3]);
-        assert!(repeated(&[]).is_empty());
+        for threads in 1..4 {
+            assert_eq!(repeated(&[hashes(0, &[3, 1]), hashes(1, &[2, 3]), hashes(2, &[3])], threads), [3]);
+            assert!(repeated(&[], threads).is_empty());
+        }
     }
 
     #[test]
@@ -172,7 +220,9 @@ mod tests {
         let again: Vec<u64> = (0..40_000).step_by(97).map(mixed).collect();
         let mut expected = again.clone();
         expected.sort_unstable();
-        assert_eq!(repeated(&[hashes(0, &all), hashes(1, &again)]), expected);
+        for threads in 1..4 {
+            assert_eq!(repeated(&[hashes(0, &all), hashes(1, &again)], threads), expected);
+        }
     }
 
     #[test]
@@ -184,8 +234,12 @@ mod tests {
         part.push(14, Place::new(0, 21));
         part.extend(&[11], Place::new(1, 0));
         assert_eq!(part.runs.len(), 3);
-        let found = places(&[part], &[11, 14]);
-        let expected = [(0, 6), (0, 9), (0, 20), (0, 21), (1, 0)].map(|(file, row)| Place::new(file, row));
-        assert_eq!(found, expected);
+        let parts = [part, hashes(2, &[14, 15])];
+        let expected = [(0, 6), (0, 9), (0, 20), (0, 21), (1, 0), (2, 0)].map(|(file, row)| Place::new(file, row));
+        for threads in 1..4 {
+            let mut found = places(&parts, &[11, 14], threads);
+            found.sort_unstable();
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -266,16 +266,17 @@ async fn versions(
     }
     let table = shape.table.name();
     keep_suspects(engine, session, shape.table, survey).await?;
-    let suspected = places::pick(session, shape, &survey.suspected, "suspected").await?;
+    let suspected = places::pick(session, shape, &survey.sound(), "suspected").await?;
     let cutoff = instant_literal(options.cutoff_micros());
+    // Every one has its id; but a filter is what copies few rows out of the large batches that hold them.
     let winners = format!(
         "SELECT _file, _row FROM (SELECT _file, _row, row_number() OVER (PARTITION BY {key} ORDER BY \
            (_version IS NULL OR _version <= {cutoff}) DESC, \
            CASE WHEN _version <= {cutoff} THEN _version END DESC NULLS LAST, \
            CASE WHEN _version > {cutoff} THEN _version END ASC NULLS LAST, \
            _file DESC, _row DESC) AS _rank \
-         FROM ({}) WHERE _fault IS NULL) WHERE _rank = 1",
-        suspected.numbered_sql(options)
+         FROM ({}) WHERE {key} IS NOT NULL) WHERE _rank = 1",
+        suspected.placed_sql(options)
     );
     keep_winners(engine, session, shape, &winners, options).await?;
     if shape.table == Table::Customers {
@@ -320,9 +321,9 @@ fn resubscriptions(suspected: &Shape, options: &Options) -> String {
     format!(
         "SELECT customer_id, max(_version) AS resubscribed_at FROM (\
            SELECT customer_id, _version, email_consent, lag(email_consent) {order} AS before, row_number() {order} AS place \
-           FROM ({}) WHERE _fault IS NULL AND _version <= {cutoff}) \
+           FROM ({}) WHERE customer_id IS NOT NULL AND _version <= {cutoff}) \
          WHERE place > 1 AND email_consent = 'subscribed' AND before IS DISTINCT FROM 'subscribed' GROUP BY customer_id",
-        suspected.numbered_sql(options)
+        suspected.placed_sql(options)
     )
 }
 
@@ -341,20 +342,24 @@ async fn line_sets(
         return Ok(format!("{plain}{guard}"));
     }
     keep_suspects(engine, session, shape.table, survey).await?;
-    let suspected = places::pick(session, shape, &survey.suspected, "suspected").await?;
+    let suspected = places::pick(session, shape, &survey.sound(), "suspected").await?;
     let cutoff = instant_literal(options.cutoff_micros());
+    // Lines without a time of their own are as old as their order.
+    let (of_order, orders) = match survey.undated {
+        true => ("coalesce(n._version, o._version)", " LEFT JOIN landed_orders o ON o.order_id = n.order_id"),
+        false => ("n._version", ""),
+    };
     let winners = format!(
-        "WITH versioned AS (SELECT n.order_id, n.line, n._file, n._row, coalesce(n._version, o._version) AS v \
-             FROM (SELECT order_id, line, _file, _row, _version FROM ({}) WHERE _fault IS NULL) n \
-             LEFT JOIN landed_orders o ON o.order_id = n.order_id), \
+        "WITH versioned AS (SELECT n.order_id, n.line, n._file, n._row, {of_order} AS v FROM ({}) n{orders} \
+             WHERE n.order_id IS NOT NULL), \
          chosen AS (SELECT order_id, coalesce(max(v) FILTER (WHERE v <= {cutoff}), min(v)) AS v FROM versioned GROUP BY order_id), \
-         newest AS (SELECT versioned.* FROM versioned JOIN chosen ON versioned.order_id = chosen.order_id \
+         newest AS (SELECT versioned.* FROM chosen JOIN versioned ON versioned.order_id = chosen.order_id \
              AND versioned.v IS NOT DISTINCT FROM chosen.v), \
          ranked AS (SELECT _file, _row, row_number() OVER (PARTITION BY order_id, line, \
              CASE WHEN line IS NULL OR v IS NULL THEN _file END, CASE WHEN line IS NULL OR v IS NULL THEN _row END \
              ORDER BY _file DESC, _row DESC) AS _rank FROM newest) \
          SELECT _file, _row FROM ranked WHERE _rank = 1",
-        suspected.numbered_sql(options)
+        suspected.placed_sql(options)
     );
     keep_winners(engine, session, shape, &winners, options).await?;
     Ok(format!(

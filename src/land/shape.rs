@@ -269,6 +269,8 @@ pub(super) fn instant_literal(micros: i64) -> String {
 enum Beside {
     /// Nothing.
     Nothing,
+    /// The file and the row.
+    Place,
     /// The file, the row, and the file's own columns, for the checks.
     Checks,
 }
@@ -292,6 +294,8 @@ impl Shape {
             raws.sort();
             raws.dedup();
             list.extend(raws.iter().map(|raw| format!("{} AS {}", identifier(raw), faults::raw_name(raw))));
+        }
+        if beside != Beside::Nothing {
             list.push("_file".to_owned());
             list.push("_row".to_owned());
             from.push_str("_rows");
@@ -360,8 +364,8 @@ impl Shape {
     }
 
     /// Every group, unchecked, with the file and the row.
-    pub(super) fn placed_sql(&self, options: &Options) -> Vec<String> {
-        self.groups.iter().map(|group| self.group_sql(group, Beside::Checks, options)).collect()
+    pub(super) fn placed_groups(&self, options: &Options) -> Vec<String> {
+        self.groups.iter().map(|group| self.group_sql(group, Beside::Place, options)).collect()
     }
 
     /// All rows of the table, unchecked, without row numbers.
@@ -400,9 +404,17 @@ impl Shape {
 
     /// All rows with `_fault`, `_file` and `_row`, by name and order alike in all groups.
     pub(super) fn numbered_sql(&self, options: &Options) -> String {
-        let list = format!("{}, _version, _landed, _fault, _file, _row", self.list());
-        let parts: Vec<String> =
-            self.checked_sql(options).iter().map(|group| format!("SELECT {list} FROM ({group})")).collect();
+        self.united(&self.checked_sql(options), "_fault, _file, _row")
+    }
+
+    /// All rows, unchecked, with `_file` and `_row`, by name and order alike in all groups.
+    pub(super) fn placed_sql(&self, options: &Options) -> String {
+        self.united(&self.placed_groups(options), "_file, _row")
+    }
+
+    fn united(&self, groups: &[String], beside: &str) -> String {
+        let list = format!("{}, _version, _landed, {beside}", self.list());
+        let parts: Vec<String> = groups.iter().map(|group| format!("SELECT {list} FROM ({group})")).collect();
         parts.join(" UNION ALL ")
     }
 

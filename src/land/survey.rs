@@ -52,6 +52,15 @@ pub(super) struct Survey {
     pub(super) faulty: Vec<Place>,
     /// Whether rows without an id were found.
     pub(super) null_keys: bool,
+    /// Whether lines were found that have no version time.
+    pub(super) undated: bool,
+}
+
+impl Survey {
+    /// The places of the suspected rows that are not faulty, sorted.
+    pub(super) fn sound(&self) -> Vec<Place> {
+        self.suspected.iter().filter(|place| self.faulty.binary_search(place).is_err()).copied().collect()
+    }
 }
 
 /// Faulty rows of a table that are kept with their place; all are counted.
@@ -84,7 +93,7 @@ pub(super) async fn survey(
     for pass in 0..if keyed { passes } else { 1 } {
         let reservation = MemoryConsumer::new("survey").register(&engine.runtime().memory_pool);
         reservation.try_grow(needed / usize::try_from(passes).unwrap_or(1))?;
-        one_pass(session, shape, options, (pass, passes), &mut survey).await?;
+        one_pass(engine, session, shape, options, (pass, passes), &mut survey).await?;
     }
     survey.suspects.sort_unstable();
     survey.suspected.sort_unstable();
@@ -101,6 +110,7 @@ fn key_of(table: Table) -> Option<&'static str> {
 }
 
 async fn one_pass(
+    engine: &Engine,
     session: &SessionContext,
     shape: &Shape,
     options: &Options,
@@ -118,10 +128,14 @@ async fn one_pass(
         let sql = format!("SELECT {hash} AS h, _is_faulty, _file, _row{extra} FROM ({group})");
         let plan = plan_text(session, &sql, &Params::new()).await?.create_physical_plan().await?;
         let streams = execute_stream_partitioned(plan, session.task_ctx())?;
+        // To the row, where there is one group and every stream has as many: a vector that grows is copied over and over.
+        let parts = u64::try_from(streams.len() * shape.groups.len()).unwrap_or(1) * passes;
+        let room = usize::try_from(shape.rows / parts.max(1)).unwrap_or(0);
         let mut tasks = tokio::task::JoinSet::new();
         for mut stream in streams {
             tasks.spawn(async move {
-                let mut found = Found::default();
+                let mut found = Found { ids: Hashes::with_room(room), ..Found::default() };
+                found.lines.reserve(if items { room } else { 0 });
                 while let Some(batch) = stream.next().await {
                     found.read(&batch?, items, pass, passes);
                 }
@@ -131,6 +145,7 @@ async fn one_pass(
         while let Some(done) = tasks.join_next().await {
             let found = done.map_err(|error| Error::internal("land.survey", error.to_string()))??;
             survey.null_keys |= found.null_keys;
+            survey.undated |= found.undated;
             if pass == 0 {
                 survey.faulty.extend(found.faulty);
             }
@@ -139,10 +154,11 @@ async fn one_pass(
             suspects.extend(found.suspects);
         }
     }
-    suspects.extend(if items { unsettled_orders(lines) } else { repeats::repeated(&ids) });
+    let threads = engine.limits().threads.max(1);
+    suspects.extend(if items { unsettled_orders(&lines, threads) } else { repeats::repeated(&ids, threads) });
     suspects.sort_unstable();
     suspects.dedup();
-    survey.suspected.extend(repeats::places(&ids, &suspects));
+    survey.suspected.extend(repeats::places(&ids, &suspects, threads));
     survey.suspects.append(&mut suspects);
     Ok(())
 }
@@ -156,6 +172,7 @@ struct Found {
     suspects: Vec<u64>,
     faulty: Vec<Place>,
     null_keys: bool,
+    undated: bool,
 }
 
 impl Found {
@@ -189,6 +206,7 @@ impl Found {
         if items {
             let version = batch.column(4).as_primitive::<TimestampMicrosecondType>();
             let line = batch.column(5).as_primitive::<Int64Type>();
+            self.undated |= version.null_count() > 0;
             for row in (0..rows).filter(is_surveyed) {
                 self.lines.push(Seen {
                     hash: hashes[row],
@@ -241,16 +259,20 @@ async fn report(session: &SessionContext, shape: &Shape, options: &Options, surv
 }
 
 /// Orders whose lines have several version times, or whose line numbers repeat.
-fn unsettled_orders(parts: Vec<Vec<Seen>>) -> Vec<u64> {
-    let mut all: Vec<Seen> = parts.into_iter().flatten().collect();
-    all.sort_unstable();
+fn unsettled_orders(parts: &[Vec<Seen>], threads: usize) -> Vec<u64> {
+    let lines: usize = parts.iter().map(Vec::len).sum();
     let doubtful = |pair: &[Seen]| {
         let (a, b) = (pair[0], pair[1]);
         a.hash == b.hash && (a.version != b.version || (a.line == b.line && a.line != u64::MAX))
     };
-    let mut out: Vec<u64> = all.windows(2).filter(|pair| doubtful(pair)).map(|pair| pair[0].hash).collect();
-    out.dedup();
-    out
+    repeats::shared(threads, |share| {
+        let mut own = Vec::with_capacity(lines / threads + lines / 64);
+        own.extend(parts.iter().flatten().filter(|seen| repeats::share_of(seen.hash, threads) == share).copied());
+        own.sort_unstable();
+        let mut out: Vec<u64> = own.windows(2).filter(|pair| doubtful(pair)).map(|pair| pair[0].hash).collect();
+        out.dedup();
+        out
+    })
 }
 
 #[cfg(test)]
@@ -264,6 +286,10 @@ mod tests {
             vec![seen(1, 5, 1), seen(1, 5, 2), seen(2, 5, 1)],
             vec![seen(2, 6, 1), seen(3, 5, 9), seen(3, 5, 9), seen(4, 5, u64::MAX), seen(4, 5, u64::MAX)],
         ];
-        assert_eq!(unsettled_orders(lines), [2, 3]);
+        for threads in 1..4 {
+            let mut found = unsettled_orders(&lines, threads);
+            found.sort_unstable();
+            assert_eq!(found, [2, 3]);
+        }
     }
 }

@@ -244,7 +244,7 @@ fn commands_have_the_allocator_that_suits_them() {
     };
     let own = said(&["jobs"], &[]);
     assert_ne!(own[0], "-", "it says nothing any more");
-    assert_eq!(said(&["scheduler", "--once"], &[]), ["10000", own[1].as_str()]);
+    assert_eq!(said(&["scheduler", "--once"], &[]), ["60000", own[1].as_str()]);
     assert_eq!(said(&["export", "vip", "--format", "email", "--to", "-"], &[]), ["20", "0"]);
     assert_eq!(said(&["run", "nightly"], &[("MIMALLOC_PURGE_DELAY", "7")]), ["7", own[1].as_str()]);
 }
