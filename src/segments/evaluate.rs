@@ -16,12 +16,16 @@ use crate::error::{Error, Result};
 mod answers;
 /// The aggregate function that answers every call of a scan.
 mod calls;
+/// How many rows each customer has.
+mod counting;
 /// What a scan has found so far.
 mod found;
 /// The answers of several partitions together.
 mod merged;
 /// Rows, and the pickers that could pick them.
 mod scan;
+/// What the rows of each customer come to.
+mod totals;
 /// Plans that are sent elsewhere.
 mod wire;
 

@@ -115,7 +115,7 @@ def compare(args, alluvial, folder):
     asked = queries([row["segment"] for row in sizes], customer[0]["customer_id"])
     subprocess.run([alluvial, "--project", project, "user", "revoke", "bench"], stderr=subprocess.DEVNULL)
     secret = ask(alluvial, project, "user", "add", "bench")[0]["secret"]
-    command = [alluvial, "--project", project, "serve", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command = [alluvial, "--project", project, "serve", "--no-scheduler", "--postgres", "127.0.0.1:0", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=harness.limits(args))
     try:
         doors = {}

@@ -52,7 +52,7 @@ pub(super) fn of_existing(
     }
 }
 
-fn of_entries(program: &Program, stretches: &Stretches, found: &Found, answers: &mut [Answer]) {
+fn of_entries(program: &Program, stretches: &Stretches, found: &mut Found, answers: &mut [Answer]) {
     let calls = stretches.asked_of(program);
     let mut rows = Rows::default();
     let mut customer = None;

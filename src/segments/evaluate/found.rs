@@ -3,11 +3,12 @@
 //! A picker's calls name days; the ends of all their ranges cut the axis into *stretches*, and what is found is kept by
 //! customer and stretch. However many calls differ only in their days and thresholds, a row is one entry. Memory follows
 //! the customers that were found: compressed bitmaps where only existence is asked, and where counts are asked, a map that
-//! becomes a plain array once that is smaller.
+//! becomes a plain array once that is smaller (`counting`, `totals`).
 
-use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
+use super::counting::Counting;
+use super::totals::Totals;
 use crate::segments::compile::program::{Call, Program, Total};
 
 /// A set of customers that many rows are added to, one at a time.
@@ -129,11 +130,11 @@ impl Stretches {
 }
 
 /// A customer and a stretch in one number, customers first.
-fn entry(customer: u32, stretch: usize) -> u64 {
+pub(super) fn entry(customer: u32, stretch: usize) -> u64 {
     (u64::from(customer) << 32) | stretch as u64
 }
 
-fn customer_of(entry: u64) -> (u32, usize) {
+pub(super) fn customer_of(entry: u64) -> (u32, usize) {
     ((entry >> 32) as u32, (entry & u64::from(u32::MAX)) as usize)
 }
 
@@ -142,19 +143,10 @@ fn customer_of(entry: u64) -> (u32, usize) {
 pub(super) enum Found {
     /// Who has a row, by stretch.
     Exists(Vec<Gathering>),
-    /// How many rows, few customers; never more than the cap.
-    Counts(HashMap<u64, u32>),
-    /// How many rows, many customers: by customer, then stretch; at most 255 are told apart.
-    ManyCounts(Vec<u8>),
-    /// How many rows, and what they come to: by entry its place in the lists.
-    Totals {
-        /// Entry → place.
-        places: HashMap<u64, u32>,
-        /// Rows, by place.
-        counts: Vec<u32>,
-        /// The totals, so many a place.
-        totals: Vec<i128>,
-    },
+    /// How many rows; never more than the cap.
+    Counts(Counting),
+    /// How many rows, and what they come to.
+    Totals(Totals),
 }
 
 /// Rows of one customer on one stretch.
@@ -184,15 +176,12 @@ pub(super) fn together(total: Total, one: i128, other: i128) -> i128 {
     }
 }
 
-/// Bytes of an entry in a map, its empty places included.
-const MAP_ENTRY: usize = 24;
-
 impl Found {
     pub(super) fn new(stretches: &Stretches) -> Self {
         match (stretches.cap, stretches.totals.is_empty()) {
             (None, _) => Found::Exists(vec![Gathering::default(); stretches.len()]),
-            (Some(_), true) => Found::Counts(HashMap::new()),
-            (Some(_), false) => Found::Totals { places: HashMap::new(), counts: Vec::new(), totals: Vec::new() },
+            (Some(cap), true) => Found::Counts(Counting::new(stretches.len(), cap)),
+            (Some(_), false) => Found::Totals(Totals::default()),
         }
     }
 
@@ -211,75 +200,17 @@ impl Found {
                     gathering.add(customer);
                 }
             }
-            Found::Counts(counts) => {
-                let cap = stretches.cap.unwrap_or(1);
-                let before = counts.len();
-                let known = counts.entry(entry(customer, stretch)).or_default();
-                *known = known.saturating_add(count).min(cap);
-                // Looked at when the map has doubled, so that looking costs a constant a row.
-                let grown = counts.len() > before && counts.len().is_power_of_two() && counts.len() >= 1024;
-                if grown && cap <= u32::from(u8::MAX) {
-                    self.flatten(stretches.len());
-                }
-            }
-            Found::ManyCounts(counts) => {
-                let place = customer as usize * stretches.len() + stretch;
-                if place >= counts.len() {
-                    // By half again, so that growing costs a constant a row.
-                    counts.resize((place + 1).max(counts.len() + counts.len() / 2), 0);
-                }
-                let cap = stretches.cap.unwrap_or(1);
-                if let Some(known) = counts.get_mut(place) {
-                    let sum = u32::from(*known).saturating_add(count).min(cap);
-                    *known = u8::try_from(sum).unwrap_or(u8::MAX);
-                }
-            }
-            Found::Totals { places, counts, totals } => {
-                let width = stretches.totals.len();
-                let next = counts.len();
-                let place = *places.entry(entry(customer, stretch)).or_insert(u32::try_from(next).unwrap_or(u32::MAX));
-                let place = place as usize;
-                if place == next {
-                    counts.push(0);
-                    totals.extend(stretches.totals.iter().map(|total| nothing(*total)));
-                }
-                if let Some(known) = counts.get_mut(place) {
-                    *known = known.saturating_add(count);
-                }
-                let known = totals.get_mut(place * width..(place + 1) * width).unwrap_or_default();
-                for ((known, value), total) in known.iter_mut().zip(values).zip(&stretches.totals) {
-                    *known = together(*total, *known, value);
-                }
-            }
+            Found::Counts(counts) => counts.add(customer, stretch, count),
+            Found::Totals(totals) => totals.add(&stretches.totals, customer, stretch, count, values),
         }
-    }
-
-    /// Turns a map of counts into an array, where the array is smaller.
-    fn flatten(&mut self, stretches: usize) {
-        let Found::Counts(counts) = self else { return };
-        let customers = counts.keys().map(|entry| customer_of(*entry).0).max().map_or(0, |last| last as usize + 1);
-        if counts.len() * MAP_ENTRY < customers * stretches {
-            return;
-        }
-        let mut many = vec![0_u8; customers * stretches];
-        for (entry, count) in counts.drain() {
-            let (customer, stretch) = customer_of(entry);
-            if let Some(place) = many.get_mut(customer as usize * stretches + stretch) {
-                *place = u8::try_from(count).unwrap_or(u8::MAX);
-            }
-        }
-        *self = Found::ManyCounts(many);
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Found::Exists(by_stretch) => by_stretch.iter().map(Gathering::bytes).sum(),
-            Found::Counts(counts) => counts.capacity() * MAP_ENTRY,
-            Found::ManyCounts(counts) => counts.capacity(),
-            Found::Totals { places, counts, totals } => {
-                places.capacity() * MAP_ENTRY + counts.capacity() * 4 + totals.capacity() * 16
-            }
+            Found::Counts(counts) => counts.bytes(),
+            Found::Totals(totals) => totals.bytes(),
         }
     }
 
@@ -300,39 +231,16 @@ impl Found {
     }
 
     /// Every entry, by customer and then stretch.
-    pub(super) fn entries(&self, stretches: &Stretches) -> Box<dyn Iterator<Item = Entry> + '_> {
-        let plain = |(entry, count): (u64, u32)| {
-            let (customer, stretch) = customer_of(entry);
-            Entry { customer, stretch, count, totals: Vec::new() }
-        };
+    pub(super) fn entries<'a>(&'a mut self, stretches: &'a Stretches) -> Box<dyn Iterator<Item = Entry> + 'a> {
         match self {
             Found::Exists(_) => Box::new(std::iter::empty()),
-            Found::Counts(counts) => {
-                let mut all: Vec<(u64, u32)> = counts.iter().map(|(entry, count)| (*entry, *count)).collect();
-                all.sort_unstable();
-                Box::new(all.into_iter().map(plain))
-            }
-            Found::ManyCounts(counts) => {
-                let width = stretches.len();
-                let some = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-                Box::new(some.map(move |(place, count)| Entry {
-                    customer: u32::try_from(place / width).unwrap_or(u32::MAX),
-                    stretch: place % width,
-                    count: u32::from(*count),
-                    totals: Vec::new(),
-                }))
-            }
-            Found::Totals { places, counts, totals } => {
-                let width = stretches.totals.len();
-                let mut all: Vec<(u64, u32)> = places.iter().map(|(entry, place)| (*entry, *place)).collect();
-                all.sort_unstable();
-                Box::new(all.into_iter().map(move |(entry, place)| {
-                    let place = place as usize;
-                    let (customer, stretch) = customer_of(entry);
-                    let own = totals.get(place * width..(place + 1) * width).unwrap_or_default().to_vec();
-                    Entry { customer, stretch, count: counts.get(place).copied().unwrap_or(0), totals: own }
-                }))
-            }
+            Found::Counts(counts) => Box::new(counts.entries().map(|(customer, stretch, count)| Entry {
+                customer,
+                stretch,
+                count,
+                totals: Vec::new(),
+            })),
+            Found::Totals(totals) => Box::new(totals.entries(&stretches.totals)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The answers of several partitions together: what each has found comes sorted by customer, so the parts are walked side by
 //! side, without being gathered anew. Pickers have nothing to do with each other and are dealt out to several threads.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 use roaring::RoaringBitmap;
@@ -20,18 +22,21 @@ pub(super) fn merged(
     threads: usize,
 ) -> Result<Vec<Answer>> {
     let by_part = parts.iter().map(|part| by_picker(part, stretches.len())).collect::<Result<Vec<_>>>()?;
-    let of_thread = &|thread: usize, step: usize| -> Result<Vec<(usize, Answer)>> {
+    // Some pickers have found a thousand times as much as others: whoever is done takes the next.
+    let next = AtomicUsize::new(0);
+    let of_thread = &|| -> Result<Vec<(usize, Answer)>> {
         let mut answers = Vec::new();
-        for (picker, own) in stretches.iter().enumerate().skip(thread).step_by(step) {
+        loop {
+            let picker = next.fetch_add(1, Ordering::Relaxed);
+            let Some(own) = stretches.get(picker) else { return Ok(answers) };
             let parts: Vec<&[u8]> = by_part.iter().filter_map(|part| part.get(picker).copied()).collect();
             answers.extend(of_picker(program, own, &parts)?);
         }
-        Ok(answers)
     };
     let threads = threads.clamp(1, stretches.len().max(1));
     let found = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || of_thread(thread, threads))).collect();
-        let mut found = of_thread(0, threads)?;
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(of_thread)).collect();
+        let mut found = of_thread()?;
         for other in others {
             found.extend(other.join().map_err(|_| exec_datafusion_err!("a thread that merged answers failed"))??);
         }

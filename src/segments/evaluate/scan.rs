@@ -115,12 +115,14 @@ impl Codes {
     }
 
     /// The list of the codes of a list's elements.
-    fn of_elements(&mut self, elements: &StringViewArray) -> u32 {
-        let codes = elements.iter().flatten().filter_map(|element| {
-            self.by_value.get(element).or_else(|| self.by_value.get(element.to_lowercase().as_str())).copied()
-        });
+    fn of_elements<'a>(&mut self, elements: impl Iterator<Item = &'a str>) -> u32 {
         // An element as landed may be in capitals that the value asked for has not.
-        let codes: Vec<u32> = codes.collect();
+        let may_differ = |element: &str| !element.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let code_of = |element: &str| match self.by_value.get(element) {
+            None if may_differ(element) => self.by_value.get(&element.to_lowercase()),
+            known => known,
+        };
+        let codes: Vec<u32> = elements.filter_map(code_of).copied().collect();
         self.list(codes)
     }
 
@@ -179,7 +181,8 @@ struct KeyColumn {
 
 enum Values {
     Texts(StringViewArray),
-    Lists(ListArray),
+    /// The lists, and what they are lists of.
+    Lists(ListArray, StringViewArray),
 }
 
 const UNKNOWN: u32 = u32::MAX;
@@ -212,7 +215,9 @@ impl Columns {
                 }
                 Lookup::Elements => {
                     let element = Arc::new(Field::new("element", DataType::Utf8View, true));
-                    Values::Lists(cast(column, &DataType::List(element))?.as_list::<i32>().clone())
+                    let lists = cast(column, &DataType::List(element))?.as_list::<i32>().clone();
+                    let elements = lists.values().as_string_view().clone();
+                    Values::Lists(lists, elements)
                 }
             };
             keys.push(KeyColumn { values, lists: vec![UNKNOWN; rows] });
@@ -326,7 +331,12 @@ impl Scan {
         if *known == UNKNOWN {
             *known = match &column.values {
                 Values::Texts(texts) if texts.is_valid(row) => codes.of_text(texts.value(row)),
-                Values::Lists(lists) if lists.is_valid(row) => codes.of_elements(lists.value(row).as_string_view()),
+                Values::Lists(lists, elements) if lists.is_valid(row) => {
+                    let places = lists.value_offsets()[row]..lists.value_offsets()[row + 1];
+                    let places = places.filter_map(|place| usize::try_from(place).ok());
+                    let some = places.filter(|place| elements.is_valid(*place));
+                    codes.of_elements(some.map(|place| elements.value(place)))
+                }
                 _ => 0,
             };
         }
