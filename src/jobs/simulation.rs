@@ -134,12 +134,14 @@ struct GiveWay<'a> {
 
 impl Future for GiveWay<'_> {
     type Output = ();
-    fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.gave {
             return Poll::Ready(());
         }
         self.gave = true;
         self.world.inner().yielded = true;
+        // The world polls whom it likes; what waits for several at once polls only those that were woken.
+        context.waker().wake_by_ref();
         Poll::Pending
     }
 }
@@ -151,11 +153,12 @@ struct Sleep<'a> {
 
 impl Future for Sleep<'_> {
     type Output = ();
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.world.inner();
         if inner.passed >= self.target {
             return Poll::Ready(());
         }
+        context.waker().wake_by_ref();
         inner.wakes = Some(inner.wakes.map_or(self.target, |other| other.min(self.target)));
         Poll::Pending
     }
