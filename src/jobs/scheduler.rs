@@ -277,10 +277,10 @@ impl<'a> Scheduler<'a> {
             let message = end.error.clone().unwrap_or_default();
             let noted = Noted { run_id: &claim.run_id, as_of, status: end.status, at: now, message: &message };
             self.work.note(job, &noted).await?;
-            claim.end(self.lake, &job.name, as_of, mark, &end).await?;
             if end.status == RunStatus::Failed {
                 self.tell_failed(job, as_of, &claim.run_id, &message).await?;
             }
+            claim.end(self.lake, &job.name, as_of, mark, &end).await?;
         }
         if state.days.values().any(|day| day.mark == Mark::Claim) {
             *state = JobState::read(self.lake, &job.name).await?;
@@ -477,7 +477,7 @@ impl<'a> Scheduler<'a> {
             }
             RunStatus::Superseded | RunStatus::Failed | RunStatus::Abandoned => Mark::Final,
         };
-        claim.end(self.lake, &job.name, as_of, mark, &end).await?;
+        // Before the day is settled: who dies in between tells it twice at most, and never not at all.
         match (ran.status, mark) {
             (RunStatus::Held, _) => {
                 let message = format!("{as_of} is held: {message}; `alluvial publish --accept {as_of}` publishes it");
@@ -494,6 +494,7 @@ impl<'a> Scheduler<'a> {
             let alert = Alert::about(Event::PublishUnusual, &job.name, as_of, &claim.run_id, message, now);
             alert.of_run(&claim.run_id).raise(self.lake).await?;
         }
+        claim.end(self.lake, &job.name, as_of, mark, &end).await?;
         Ok(end.status)
     }
 

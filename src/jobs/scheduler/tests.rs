@@ -223,6 +223,41 @@ fn passing_faults_are_tried_again_and_others_are_not() {
     assert_eq!(published(&lake).len(), 6);
 }
 
+/// The scheduler dies before every one of its requests, and another goes on: where a run has failed, and where a run is found
+/// whose process is gone and must not be tried again.
+#[test]
+fn a_failed_run_is_told_of_wherever_its_scheduler_dies() {
+    let d = parse_date("2026-01-01").unwrap();
+    for found_dead in [false, true] {
+        let mut deaths = 0;
+        loop {
+            let (world, lake, mut shop) = setup(9, "schedule = \"0 4 * * *\"\nretries = 0");
+            shop.longest = 1;
+            let_run(&lake, &shop, &world, Duration::from_secs(15 * 3_600));
+            if found_dead {
+                finish(state(&lake).claim(&lake, "nightly", d, "dead", world.now(), Some(0))).unwrap().unwrap();
+            } else {
+                shop.faulty = [(d, false)].into();
+            }
+            world.pass(Duration::from_secs(2 * 3_600));
+            let (until, mut polls) = (world.elapsed() + Duration::from_secs(120), 0);
+            world.run(&mut [Some(forever(&lake, &shop, &world, 1))], until, |_| {
+                polls += 1;
+                if polls > deaths { days(1) } else { Duration::ZERO }
+            });
+            let over = !shop.told().is_empty();
+            let_run(&lake, &shop, &world, days(1));
+            let told = shop.told();
+            assert!(told.iter().any(|told| told == "run.failed 2026-01-01"), "dead after {deaths} polls: {told:?}");
+            if over {
+                break;
+            }
+            deaths += 1;
+        }
+        assert!(deaths > 10, "{deaths} moments are not all there are");
+    }
+}
+
 #[test]
 fn a_day_that_is_late_is_told_by_the_clock() {
     // A run that takes a week is begun at 04:00; at 04:50 it is not late yet, at 05:50 it is, though it goes on.
