@@ -112,6 +112,21 @@ impl Error {
         self
     }
 
+    /// Says first what was done before this went wrong, and what to do about it now.
+    #[must_use]
+    pub fn after(mut self, done: &str, hint: &str) -> Self {
+        self.inner.message = format!("{done}: {}", self.inner.message);
+        self.inner.hint = Some(hint.to_owned());
+        self
+    }
+
+    /// The same failure without what is underneath, which is held elsewhere.
+    fn told_again(&self) -> Self {
+        let Inner { kind, code, message, place, hint, source: _ } = &*self.inner;
+        let (message, place, hint) = (message.clone(), place.clone(), hint.clone());
+        Self { inner: Box::new(Inner { kind: *kind, code, message, place, hint, source: None }) }
+    }
+
     /// Names the file, unless a place closer to the fault has named one already.
     #[must_use]
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
@@ -227,6 +242,22 @@ fn full(error: impl fmt::Display + Into<Box<dyn std::error::Error + Send + Sync>
         .with_source(error)
 }
 
+fn memory(message: impl Into<String>) -> Error {
+    Error::new(Kind::Resources, "engine.memory", message).with_hint("raise `[engine] memory_limit`, or lower `threads`")
+}
+
+/// A failure that others hold as well.
+fn shared(error: std::sync::Arc<datafusion::error::DataFusionError>) -> Error {
+    use datafusion::error::DataFusionError as Df;
+    let root = error.find_root();
+    match root {
+        Df::External(inner) if let Some(ours) = inner.downcast_ref::<Error>() => ours.told_again(),
+        Df::ResourcesExhausted(message) => memory(message),
+        _ if is_full(root) => full(error),
+        _ => Error::internal("engine.query", error.to_string()).with_source(error),
+    }
+}
+
 impl From<datafusion::error::DataFusionError> for Error {
     /// Our own errors come back out of DataFusion unchanged; out of memory and full disks are told apart.
     fn from(error: datafusion::error::DataFusionError) -> Self {
@@ -240,12 +271,16 @@ impl From<datafusion::error::DataFusionError> for Error {
             Df::Context(_, inner) | Df::Diagnostic(_, inner) => Error::from(*inner),
             Df::ObjectStore(inner) => Error::from(*inner),
             Df::ParquetError(inner) => Error::from(*inner),
-            Df::ResourcesExhausted(message) => Error::new(Kind::Resources, "engine.memory", message)
-                .with_hint("raise `[engine] memory_limit`, or lower `threads`"),
+            Df::ResourcesExhausted(message) => memory(message),
             Df::SQL(inner, _) => Error::definition("engine.sql_syntax", inner.to_string()),
             Df::Plan(message) => Error::definition("engine.sql_plan", message),
             Df::SchemaError(inner, _) => Error::definition("engine.sql_name", inner.to_string()),
             Df::IoError(inner) => Error::from(inner),
+            // One failure, told to every partition that waited for what failed.
+            Df::Shared(inner) => match std::sync::Arc::try_unwrap(inner) {
+                Ok(inner) => Error::from(inner),
+                Err(inner) => shared(inner),
+            },
             other if is_full(&other) => full(other),
             other => Error::internal("engine.query", other.to_string()).with_source(other),
         }
@@ -351,5 +386,29 @@ mod tests {
         // What else a disk refuses is something else.
         let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         assert_eq!(Error::from(denied).kind(), Kind::Storage);
+    }
+
+    /// A failure that every partition of a plan is told is still what it is.
+    #[test]
+    fn what_others_hold_as_well_is_told_as_what_it_is() {
+        let told = |error: DataFusionError, held: bool| {
+            let error = std::sync::Arc::new(error);
+            let other = held.then(|| std::sync::Arc::clone(&error));
+            let told = Error::from(DataFusionError::Shared(error));
+            drop(other);
+            (told.kind(), told.code(), told.hint().map(str::to_owned))
+        };
+        for held in [false, true] {
+            let (kind, code, hint) = told(DataFusionError::ResourcesExhausted("no room".to_owned()), held);
+            assert_eq!((kind, code), (Kind::Resources, "engine.memory"));
+            assert!(hint.is_some_and(|hint| hint.contains("memory_limit")));
+            let ours = Error::input("land.test", "wrong").with_hint("right");
+            let context = DataFusionError::from(ours).context("while joining");
+            assert_eq!(told(context, held), (Kind::Input, "land.test", Some("right".to_owned())));
+            let full = DataFusionError::IoError(std::io::Error::from(std::io::ErrorKind::StorageFull));
+            assert_eq!(told(full, held).1, "engine.disk_full");
+            let other = DataFusionError::Execution("broken".to_owned());
+            assert_eq!(told(other, held).1, "engine.query");
+        }
     }
 }
