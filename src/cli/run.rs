@@ -115,7 +115,7 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
                 force: args.force,
             };
             let ended = Box::pin(by_hand.run(*day)).await?;
-            let (is_held, error) = (ended.report.status == RunStatus::Held, ended.error);
+            let (is_held, mut error) = (ended.report.status == RunStatus::Held, ended.error);
             let told = match (&error, is_held) {
                 (Some(error), _) => Some((Event::RunFailed, format!("{}: {error}", error.code()))),
                 (None, true) => Some((Event::PublishHeld, ended.reasons.join("; "))),
@@ -123,7 +123,11 @@ pub fn execute(args: &Args, call: &Call<'_>, output: &mut Output<'_>) -> Result<
             };
             if let Some((event, message)) = told {
                 let alert = Alert::about(event, &job.name, *day, &ended.report.run_id, message, opened.clock.now());
-                by_hand.tell(&alert.of_run(&ended.report.run_id), &webhooks).await?;
+                if let Err(untold) = by_hand.tell(&alert.of_run(&ended.report.run_id), &webhooks).await {
+                    // What went wrong first is what a person has to know: it may be why nobody can be told.
+                    tracing::warn!(code = untold.code(), "nobody was told of the run: {untold}");
+                    error.get_or_insert(untold);
+                }
             }
             match error {
                 None => reports.push(ended.report),

@@ -107,7 +107,13 @@ pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock
     let quiet = report.status == RunStatus::Unchanged && !done.worked;
     if !quiet {
         let unkept = keep(project, &report, attempt, (started, clock.now()), error.as_ref()).await;
-        error = error.or(unkept);
+        error = error.or(unkept.map(|unkept| match &done.day {
+            Some(Published::Now(_)) => unkept.after(
+                &format!("{} is published, and its run could not be recorded", run.as_of),
+                "make sure that the lake can be written; the published day stands as it is",
+            ),
+            _ => unkept,
+        }));
     }
     Ended { report, error, reasons, unusual }
 }
@@ -203,13 +209,11 @@ async fn one_step(
 ) -> Result<bool> {
     match step {
         Step::Snapshot => {
-            let day = Box::pin(day::publish(project, run, metered)).await?;
+            let day = &*done.day.insert(Box::pin(day::publish(project, run, metered)).await?);
             if !matches!(day, Published::Unchanged(_)) {
                 held::replaced(&project.lake, run.as_of, &run.id).await?;
             }
-            let is_held = matches!(day, Published::Held(..));
-            done.day = Some(day);
-            return Ok(!is_held);
+            return Ok(!matches!(day, Published::Held(..)));
         }
         Step::Fit => {
             done.fitted = Some(Box::pin(model::fit_day(project, run, metered)).await?);

@@ -302,11 +302,15 @@ fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
         let ended = spawn(&shop, &["run", "nightly", "--as-of", D2], &[]).wait_with_output().unwrap();
         // What only has to be there for a moment may fit, and be gone before the end.
         if !ended.status.success() {
-            is_clean(&said(&ended), "lake.full");
+            let said = said(&ended);
+            is_clean(&said, "lake.full");
             full += 1;
             assert_eq!(shop.bytes(D1), expected[0]);
             assert_eq!(shop.members("buyers", D1), buyers);
-            assert_eq!(shop.one("SELECT max(as_of) FROM snapshots"), D1, "disk {number}");
+            // What is missing at last may be room for the record alone.
+            let is_published = said.contains(&format!("{D2} is published, and its run could not be recorded"));
+            let newest = if is_published { D2 } else { D1 };
+            assert_eq!(shop.one("SELECT max(as_of) FROM snapshots"), newest, "disk {number}: {said}");
         }
         disk.resize(64 << 10);
         let next = shop.run(&["run", "nightly", "--as-of", D2]);
@@ -316,6 +320,24 @@ fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
     }
     assert!(full * 10 >= disks * 8, "{full} of {disks} were full: the others test nothing");
     println!("{disks} disks, {full} of them too small");
+}
+
+/// By `tests/bench/profile.py --memory-limit 1GB` a shop of which 4 GB pass by keeps to a fourth of that. Here it is what a night
+/// has freed that counts: it must not stay with the process.
+#[test]
+fn a_night_of_little_memory_keeps_to_it() {
+    let shop = TinyShop::empty().with("ALLUVIAL_ENGINE__MEMORY_LIMIT", "128MB").with("ALLUVIAL_ENGINE__THREADS", "2");
+    let made = shop.run(&["demo", "--customers", "12000", "--days", "365", "--until", D1]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let ran = shop.run(&["run", "nightly", "--as-of", D1, "--format", "json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let steps = report["steps"].as_array().unwrap();
+    let peaks: Vec<u64> = steps.iter().filter_map(|step| step["peak_rss_mb"].as_u64()).collect();
+    if cfg!(target_os = "linux") {
+        assert_eq!(peaks.len(), steps.len());
+    }
+    assert!(peaks.iter().all(|peak| *peak <= 128 * 5 / 4 + 300), "{peaks:?} MB");
 }
 
 #[test]
