@@ -26,7 +26,7 @@ fn told(environment: &Environment) {
     use std::os::unix::process::CommandExt;
 
     let arguments: Vec<_> = std::env::args_os().collect();
-    let options = cli::allocator_options(&arguments);
+    let options = cli::allocator_options(&arguments, environment);
     if options.is_empty() || options.iter().any(|(name, _)| environment.sets(name)) {
         return;
     }

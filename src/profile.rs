@@ -25,7 +25,7 @@ use datafusion::scalar::ScalarValue;
 use crate::calendar::Zone;
 use crate::engine::statement::{identifier, plan_text};
 use crate::engine::{Engine, Params, Statement};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::land::{Landed, TableSummary, plain_name};
 use crate::schema::landed::{Reading, Table};
 
@@ -54,6 +54,7 @@ statements! {
     GUEST_CONTACTS = "guest_contacts";
     PEOPLE = "people";
     NUMBERED = "numbered";
+    CUSTOMERS = "customers";
     WHO = "who";
     ORDERS = "orders";
     ORDER_ITEMS = "order_items";
@@ -403,10 +404,12 @@ impl Steps<'_> {
             .collect();
         let people = self.plan_marked(&PEOPLE, "/*properties*/", &list).await?;
         self.view("people", people)?;
-        let left_out = "SELECT customer_id, left_out AS reason FROM people WHERE left_out IS NOT NULL";
+        let everybody = "SELECT customer_id, left_out FROM people";
+        self.keep("everybody", plan_text(self.session, everybody, &Params::new()).await?, false).await?;
+        let left_out = "SELECT customer_id, left_out AS reason FROM everybody WHERE left_out IS NOT NULL";
         let left_out = plan_text(self.session, left_out, &Params::new()).await?;
         let left_out = self.keep("left_out", left_out, false).await?;
-        profiled.customers = self.keep_sorted("customers", self.plan(&NUMBERED).await?).await?;
+        self.customers(profiled).await?;
         self.keep("who", self.plan(&WHO).await?, false).await?;
 
         let left = self
@@ -442,6 +445,20 @@ impl Steps<'_> {
             profiled.versions = Versions { rows: *rows, later: *later, unknown: *unknown };
         }
         Ok(())
+    }
+
+    /// The day's customers in the order of their ids. To sort them would hold what is wide.
+    async fn customers(&self, profiled: &mut Profiled) -> Result<()> {
+        profiled.customers = self.keep_sorted("numbered", self.plan(&NUMBERED).await?).await?;
+        let Ok(places) = u32::try_from(profiled.customers) else {
+            return Err(Error::internal("profile.customers", "a shop has at most four billion customers"));
+        };
+        let mut placing = self.engine.placing(self.session, "placed_customers", "place", places)?;
+        placing.add(self.plan(&CUSTOMERS).await?).await?;
+        placing.finish(&["customer_no", "customer_id"])?;
+        let in_order = "SELECT * EXCEPT (place) FROM placed_customers";
+        self.keep_sorted("customers", plan_text(self.session, in_order, &Params::new()).await?).await?;
+        self.engine.discard(self.session, "placed_customers")
     }
 
     async fn facts(&self, landed: &Landed, options: &Options, profiled: &mut Profiled) -> Result<()> {

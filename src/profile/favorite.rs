@@ -140,7 +140,9 @@ impl Favorites {
     /// Takes the sums of the groups to emit, and how many groups those are; the others move up.
     fn take(&mut self, emit_to: EmitTo) -> (Vec<Sum>, usize) {
         match emit_to {
-            EmitTo::All => (self.bought.drain().collect(), std::mem::take(&mut self.groups)),
+            // Not drained: a map that kept its room would still count as memory, and what asks for the sums because memory
+            // is short would find none freed.
+            EmitTo::All => (std::mem::take(&mut self.bought).into_iter().collect(), std::mem::take(&mut self.groups)),
             EmitTo::First(count) => {
                 let first = u32::try_from(count).unwrap_or(u32::MAX);
                 let mut taken = Vec::new();
@@ -376,5 +378,18 @@ mod tests {
         assert_eq!(shown(&sums.evaluate(EmitTo::First(2)).unwrap()), [some("a", 1), some("b", 1)]);
         sums.update_batch(&rows(&[Some("d")], &[2], &[0]), &[0], None, 1).unwrap();
         assert_eq!(shown(&sums.evaluate(EmitTo::All).unwrap()), [some("d", 2)]);
+    }
+
+    /// Who emits everything because memory is short has to find it freed.
+    #[test]
+    fn what_has_left_takes_no_memory() {
+        let mut sums = Favorites::default();
+        let groups: Vec<usize> = (0..10_000).collect();
+        let values = rows(&vec![Some("a"); groups.len()], &vec![1; groups.len()], &vec![0; groups.len()]);
+        sums.update_batch(&values, &groups, None, groups.len()).unwrap();
+        let held = GroupsAccumulator::size(&sums);
+        assert_eq!(sums.state(EmitTo::All).unwrap().len(), 3);
+        let left = GroupsAccumulator::size(&sums);
+        assert!(left * 100 < held, "{left} of {held} bytes");
     }
 }

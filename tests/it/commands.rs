@@ -227,7 +227,7 @@ fn the_command_line_is_a_function() {
     assert!(folder.path().join("shop/jobs/nightly.toml").is_file());
 }
 
-/// The allocator says what it goes by: a night's, an export's, its own, and always what the environment says.
+/// The allocator says what it goes by: a night's, one of little memory, an export's, its own, and always what the environment says.
 #[cfg(unix)]
 #[test]
 fn commands_have_the_allocator_that_suits_them() {
@@ -244,7 +244,9 @@ fn commands_have_the_allocator_that_suits_them() {
     };
     let own = said(&["jobs"], &[]);
     assert_ne!(own[0], "-", "it says nothing any more");
-    assert_eq!(said(&["scheduler", "--once"], &[]), ["60000", own[1].as_str()]);
+    let limited = |to: &'static str| [("ALLUVIAL_ENGINE__MEMORY_LIMIT", to)];
+    assert_eq!(said(&["scheduler", "--once"], &limited("2GB")), ["60000", own[1].as_str()]);
+    assert_eq!(said(&["scheduler", "--once"], &limited("1GB")), ["1000", "0"]);
     assert_eq!(said(&["export", "vip", "--format", "email", "--to", "-"], &[]), ["20", "0"]);
     assert_eq!(said(&["run", "nightly"], &[("MIMALLOC_PURGE_DELAY", "7")]), ["7", own[1].as_str()]);
 }
