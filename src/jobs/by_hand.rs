@@ -11,7 +11,7 @@ use super::lease::{self, BEAT, LEASE};
 use super::meter::Watcher;
 use super::pulse::Pulse;
 use super::report::RunStatus;
-use super::run::{Ended, Request, ended, run_id};
+use super::run::{Ended, Request, ended, run_id, unrecorded};
 use super::state::{Claim, End, JobState, Mark, nonce};
 use super::time::{SystemTime, Time, backoff};
 use super::webhook::Webhooks;
@@ -106,9 +106,8 @@ impl ByHand<'_> {
             not_before: None,
         };
         let kept = claim.end(lake, &job.name, as_of, mark, &end).await;
-        if ended.error.is_none() {
-            kept?;
-        }
+        let error = ended.error.or(kept.err().map(|unkept| unrecorded(unkept, &ended.report)));
+        let ended = Ended { error, ..ended };
         Ok((ended, again.then_some(claim.failures + 1)))
     }
 

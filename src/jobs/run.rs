@@ -107,15 +107,20 @@ pub async fn ended(project: &Project, job: &Job, request: &Request, clock: Clock
     let quiet = report.status == RunStatus::Unchanged && !done.worked;
     if !quiet {
         let unkept = keep(project, &report, attempt, (started, clock.now()), error.as_ref()).await;
-        error = error.or(unkept.map(|unkept| match &done.day {
-            Some(Published::Now(_)) => unkept.after(
-                &format!("{} is published, and its run could not be recorded", run.as_of),
-                "make sure that the lake can be written; the published day stands as it is",
-            ),
-            _ => unkept,
-        }));
+        error = error.or(unkept.map(|unkept| unrecorded(unkept, &report)));
     }
     Ended { report, error, reasons, unusual }
+}
+
+/// Why a run could not be recorded, which may have done all that it should.
+pub(super) fn unrecorded(error: Error, report: &RunReport) -> Error {
+    if report.status != RunStatus::Succeeded {
+        return error;
+    }
+    error.after(
+        &format!("the run for {} succeeded, and could not be recorded", report.as_of),
+        "make sure that the lake can be written; what the run did stands",
+    )
 }
 
 /// Records a run; why that failed, if it did.

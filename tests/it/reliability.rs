@@ -308,7 +308,7 @@ fn a_full_disk_is_a_clear_error_and_the_next_run_works() {
             assert_eq!(shop.bytes(D1), expected[0]);
             assert_eq!(shop.members("buyers", D1), buyers);
             // What is missing at last may be room for the record alone.
-            let is_published = said.contains(&format!("{D2} is published, and its run could not be recorded"));
+            let is_published = said.contains(&format!("the run for {D2} succeeded, and could not be recorded"));
             let newest = if is_published { D2 } else { D1 };
             assert_eq!(shop.one("SELECT max(as_of) FROM snapshots"), newest, "disk {number}: {said}");
         }
