@@ -3,6 +3,8 @@
 //! Every session has the memory limit, spills to a folder of our own, knows the lake's store before any other, and reads
 //! Parquet only through providers that pin their files. Nothing else in the crate creates a session.
 
+/// Rows dealt to buckets on the disk.
+mod dealt;
 /// Columns whose values hardly repeat.
 pub mod different;
 /// Parquet files encoded on several threads.
@@ -13,6 +15,8 @@ mod in_step;
 pub mod pinned;
 /// Rows that know their place among all rows.
 mod placed;
+/// Wide rows, sorted by way of the disk.
+mod ranged;
 /// Intermediate results on the local disk.
 mod scratch;
 /// SQL files: built in, or overridden by a project.

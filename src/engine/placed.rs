@@ -1,38 +1,29 @@
 //! Rows that know their place among all rows, put in order without being compared.
 //!
-//! A bucket sort on the disk: rows are dealt to buckets of places as they come, into row groups of a file a thread, and a
-//! bucket is put in order when it is read. What is held meanwhile is a few batches and two buckets, however many rows there
-//! are.
+//! A bucket sort on the disk: rows are dealt to buckets of places as they come, and a bucket is put in order when it is read.
+//! What is held meanwhile is a few batches and two buckets, however many rows there are.
 
 /// The table that they become.
 mod table;
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream_partitioned;
 use datafusion::prelude::{DataFrame, SessionContext};
-use futures::StreamExt;
-use parquet::arrow::ArrowWriter;
 use roaring::RoaringBitmap;
 
-use self::table::{Placed, PlacedTable};
+use self::table::PlacedTable;
 use super::Engine;
-use super::different::mostly_different;
-use super::scratch::{nullable, properties};
+use super::dealt::{self, Dealt, DealtFile};
+use super::scratch::nullable;
 use crate::error::{Error, Result};
 
 /// Places of a bucket: so many rows are put in order at a time.
 const BUCKET: u32 = 1 << 16;
-/// Rows that a thread holds before they go to its file; with many buckets as many as make row groups worth reading.
-const HELD_ROWS: usize = 1 << 16;
-const LEAST_OF_A_GROUP: usize = 512;
 
 /// A table that rows are being added to.
 pub struct Placing<'a> {
@@ -44,13 +35,6 @@ pub struct Placing<'a> {
     schema: Option<SchemaRef>,
     files: Vec<Dealt>,
     seen: RoaringBitmap,
-}
-
-/// A file, and which of its row groups are of which bucket.
-#[derive(Debug, Clone)]
-struct Dealt {
-    path: PathBuf,
-    groups: BTreeMap<u32, Vec<usize>>,
 }
 
 impl Engine {
@@ -126,12 +110,11 @@ impl Placing<'_> {
     /// What the disk and the session say.
     pub fn finish(self, sorted: &[&str]) -> Result<()> {
         let schema = self.schema.ok_or_else(|| Error::internal("engine.placed", "no rows were ever added"))?;
-        let files = self.files.into_iter().filter(|file| !file.groups.is_empty()).map(Placed::open);
         let table = PlacedTable {
             schema,
             place: self.place,
             sorted: sorted.iter().map(|column| (*column).to_owned()).collect(),
-            files: Arc::new(files.collect::<Result<_>>()?),
+            files: Arc::new(DealtFile::open_all(self.files)?),
         };
         self.session.deregister_table(self.name.as_str())?;
         self.session.register_table(self.name.as_str(), Arc::new(table))?;
@@ -139,78 +122,28 @@ impl Placing<'_> {
     }
 }
 
-/// Deals the rows of a stream to the buckets of a file.
+/// Deals the rows of a stream to the buckets of their places, and says which places those are.
 async fn deal(
-    mut stream: SendableRecordBatchStream,
+    stream: SendableRecordBatchStream,
     schema: SchemaRef,
     place: usize,
     places: u32,
     path: PathBuf,
 ) -> Result<(Dealt, RoaringBitmap)> {
-    let buckets = places.div_ceil(BUCKET).max(1);
-    let limit = HELD_ROWS.max(LEAST_OF_A_GROUP * buckets as usize);
-    let mut dealt = Dealt { path, groups: BTreeMap::new() };
+    let buckets = places.div_ceil(BUCKET).max(1) as usize;
     let mut seen = RoaringBitmap::new();
-    let mut writer: Option<ArrowWriter<File>> = None;
-    let mut held: BTreeMap<u32, Vec<RecordBatch>> = BTreeMap::new();
-    let mut rows = 0;
-    while let Some(batch) = stream.next().await.transpose()? {
-        // What another query calls the same may be text of another layout.
-        let columns =
-            batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<std::result::Result<_, _>>()?)?;
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        if writer.is_none() {
-            let properties = properties(&schema, &mostly_different(&batch)?);
-            writer = Some(ArrowWriter::try_new(File::create(&dealt.path)?, Arc::clone(&schema), Some(properties))?);
-        }
+    let dealt = dealt::deal(stream, schema, buckets, &path, |batch| {
         let own = batch.column(place).as_primitive_opt::<UInt32Type>();
         let own = own.filter(|own| own.null_count() == 0 && own.values().iter().all(|place| *place < places));
         let Some(own) = own else {
             return Err(Error::internal("engine.placed", "a row has no place among the others"));
         };
-        let mut order: Vec<(u32, u32)> =
-            (0_u32..).zip(own.values()).map(|(row, place)| (place / BUCKET, row)).collect();
-        order.sort_unstable();
-        for place in own.values() {
-            if !seen.insert(*place) {
-                return Err(Error::internal("engine.placed", "two rows have the same place"));
-            }
+        if !own.values().iter().all(|place| seen.insert(*place)) {
+            return Err(Error::internal("engine.placed", "two rows have the same place"));
         }
-        let sorted = take_record_batch(&batch, &UInt32Array::from_iter_values(order.iter().map(|(_, row)| *row)))?;
-        let mut from = 0;
-        for chunk in order.chunk_by(|(one, _), (other, _)| one == other) {
-            if let Some((bucket, _)) = chunk.first() {
-                held.entry(*bucket).or_default().push(sorted.slice(from, chunk.len()));
-            }
-            from += chunk.len();
-        }
-        rows += batch.num_rows();
-        if let Some(writer) = writer.as_mut().filter(|_| rows >= limit) {
-            flush(writer, &mut held, &mut dealt)?;
-            rows = 0;
-        }
-    }
-    if let Some(mut writer) = writer {
-        flush(&mut writer, &mut held, &mut dealt)?;
-        writer.close()?;
-    }
-    Ok((dealt, seen))
-}
-
-/// Makes a row group of what is held of each bucket.
-fn flush(writer: &mut ArrowWriter<File>, held: &mut BTreeMap<u32, Vec<RecordBatch>>, dealt: &mut Dealt) -> Result<()> {
-    for (bucket, batches) in std::mem::take(held) {
-        for batch in batches {
-            writer.write(&batch)?;
-        }
-        let group = writer.flushed_row_groups().len();
-        writer.flush()?;
-        dealt.groups.entry(bucket).or_default().extend(group..writer.flushed_row_groups().len());
-    }
-    Ok(())
+        Ok(own.values().iter().map(|place| place / BUCKET).collect())
+    });
+    Ok((dealt.await?, seen))
 }
 
 #[cfg(test)]

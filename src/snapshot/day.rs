@@ -192,14 +192,12 @@ pub async fn publish(project: &Project, run: &Run, steps: &mut dyn Steps) -> Res
                 sorted(&session, "contacts", &["customer_no"], "customer_id").await?.execute_stream().await?,
             )
             .await?;
-        written += writing
-            .write(
-                "orders",
-                sorted(&session, "orders", &["_version", "customer_no"], "order_id").await?.execute_stream().await?,
-            )
-            .await?;
-        let lines = sorted(&session, "order_items", &["customer_no"], &LINE_ORDER.join(", ")).await?;
-        written += writing.write("order_items", ties::settled(lines.execute_stream().await?, &LINE_ORDER)?).await?;
+        let orders = columns(&session, "orders", &["_version", "customer_no"]).await?;
+        written +=
+            writing.write("orders", engine.in_order(&session, "orders_in_order", orders, &["order_id"]).await?).await?;
+        let lines = columns(&session, "order_items", &["customer_no"]).await?;
+        let lines = engine.in_order(&session, "order_items_in_order", lines, &LINE_ORDER).await?;
+        written += writing.write("order_items", ties::settled(lines, &LINE_ORDER)?).await?;
     }
     let lifecycle_rows = session
         .table("lifecycle_today")
@@ -431,15 +429,15 @@ async fn published_profile(session: &SessionContext) -> Result<DataFrame> {
 
 /// A table of the session without some columns, in order.
 async fn sorted(session: &SessionContext, table: &str, without: &[&str], by: &str) -> Result<DataFrame> {
-    let schema = session.table(table).await?;
-    let list: Vec<String> = schema
-        .schema()
-        .fields()
-        .iter()
-        .filter(|field| !without.contains(&field.name().as_str()))
-        .map(|field| identifier(field.name()))
-        .collect();
-    plan_text(session, &format!("SELECT {} FROM {table} ORDER BY {by}", list.join(", ")), &Params::new()).await
+    Ok(columns(session, table, without).await?.sort(vec![datafusion::prelude::col(by).sort(true, false)])?)
+}
+
+/// A table of the session without some columns.
+async fn columns(session: &SessionContext, table: &str, without: &[&str]) -> Result<DataFrame> {
+    let frame = session.table(table).await?;
+    let fields = frame.schema().fields().iter().map(|field| field.name().as_str());
+    let kept: Vec<String> = fields.filter(|name| !without.contains(name)).map(identifier).collect();
+    plan_text(session, &format!("SELECT {} FROM {table}", kept.join(", ")), &Params::new()).await
 }
 
 /// The landed files that were read, by table.

@@ -1,8 +1,5 @@
 //! Rows in the order of their places, bucket after bucket.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
@@ -18,34 +15,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::{StreamExt, TryStreamExt};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use super::{BUCKET, Dealt};
+use super::BUCKET;
 use crate::engine::BATCH_ROWS;
+use crate::engine::dealt::DealtFile;
 use crate::error::Result;
-
-/// A file whose footer is read.
-#[derive(Debug)]
-pub(super) struct Placed {
-    path: PathBuf,
-    footer: ArrowReaderMetadata,
-    groups: BTreeMap<u32, Vec<usize>>,
-}
-
-impl Placed {
-    pub(super) fn open(dealt: Dealt) -> Result<Self> {
-        let footer = ArrowReaderMetadata::load(&File::open(&dealt.path)?, ArrowReaderOptions::new())?;
-        Ok(Self { path: dealt.path, footer, groups: dealt.groups })
-    }
-
-    fn read(&self, groups: &[usize], columns: &[usize]) -> Result<Vec<RecordBatch>> {
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(&self.path)?, self.footer.clone());
-        let columns = ProjectionMask::roots(self.footer.parquet_schema(), columns.iter().copied());
-        let reader = reader.with_projection(columns).with_row_groups(groups.to_vec()).with_batch_size(BUCKET as usize);
-        Ok(reader.build()?.collect::<std::result::Result<_, _>>()?)
-    }
-}
 
 /// The table.
 #[derive(Debug)]
@@ -53,7 +27,7 @@ pub(super) struct PlacedTable {
     pub(super) schema: SchemaRef,
     pub(super) place: String,
     pub(super) sorted: Vec<String>,
-    pub(super) files: Arc<Vec<Placed>>,
+    pub(super) files: Arc<Vec<DealtFile>>,
 }
 
 #[async_trait]
@@ -91,7 +65,7 @@ impl TableProvider for PlacedTable {
 /// The rows, bucket after bucket.
 #[derive(Debug, Clone)]
 struct InOrder {
-    files: Arc<Vec<Placed>>,
+    files: Arc<Vec<DealtFile>>,
     /// Where the place stands among the table's columns.
     place: usize,
     /// The table's columns that are wanted, in their order.
@@ -106,12 +80,7 @@ impl InOrder {
         read.sort_unstable();
         read.dedup();
         let at = |column: usize| read.binary_search(&column).unwrap_or_default();
-        let mut batches = Vec::new();
-        for file in self.files.iter() {
-            if let Some(groups) = file.groups.get(&bucket) {
-                batches.extend(file.read(groups, &read)?);
-            }
-        }
+        let batches = DealtFile::read(&self.files, bucket, &read)?;
         let Some(first) = batches.first() else { return Ok(Vec::new()) };
         let all = concat_batches(&first.schema(), &batches)?;
         let places = all.column(at(self.place)).as_primitive::<UInt32Type>();
@@ -140,9 +109,7 @@ impl PartitionStream for InOrder {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut buckets: Vec<u32> = self.files.iter().flat_map(|file| file.groups.keys().copied()).collect();
-        buckets.sort_unstable();
-        buckets.dedup();
+        let buckets = DealtFile::buckets(&self.files);
         let this = self.clone();
         let read = move |bucket| {
             let this = this.clone();
