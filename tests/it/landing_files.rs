@@ -150,11 +150,12 @@ impl TinyShop {
         self
     }
 
-    /// Runs a command on the 1st of April 2026, each a minute after the one before.
+    /// Runs a command on the 1st of April 2026 or, after a thousand, on the 2nd: each a minute after the one before.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         let minutes = self.minutes.get();
         self.minutes.set(minutes + 1);
-        let now = format!("2026-04-01T{:02}:{:02}:00Z", 6 + minutes / 60, minutes % 60);
+        let (day, hour) = (1 + (6 + minutes / 60) / 24, (6 + minutes / 60) % 24);
+        let now = format!("2026-04-{day:02}T{hour:02}:{:02}:00Z", minutes % 60);
         let mut variables: Vec<(&str, &str)> =
             self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         variables.push(("ALLUVIAL_NOW", &now));
