@@ -327,4 +327,27 @@ mod tests {
                    WHERE coalesce(e.category, p.category) = 'Men' OR starts_with(coalesce(e.category, p.category), 'Men > ')";
         assert_eq!(session.sql(sql).await.unwrap().count().await.unwrap(), 1);
     }
+
+    /// What a join finds out of its held side as it runs is looked for below the other side, but not on one side of an outer join.
+    #[tokio::test]
+    async fn what_a_join_finds_out_keeps_to_its_side() {
+        let limits = Limits { memory: 1 << 30, threads: 2, spill: None };
+        let engine = Engine::new(limits, Vec::new(), None).unwrap();
+        let session = engine.night_session();
+        for (name, rows) in [("a", "('1'), ('2')"), ("b", "('2'), ('3')"), ("wanted", "('1'), ('2'), ('3')")] {
+            let rows = session.sql(&format!("SELECT * FROM (VALUES {rows}) AS t(id)")).await.unwrap();
+            engine.materialize(&session, name, rows, false).await.unwrap();
+        }
+        let none = session.sql("SELECT id FROM a WHERE false").await.unwrap();
+        engine.materialize(&session, "none", none, false).await.unwrap();
+        for (one, other, found) in [("a", "b", 3), ("none", "b", 2), ("b", "none", 2)] {
+            let both = format!("SELECT coalesce(x.id, y.id) AS id FROM {one} x FULL JOIN {other} y ON x.id = y.id");
+            let sql = format!("SELECT w.id AS n, p.* FROM wanted w JOIN ({both}) p ON p.id = w.id");
+            let frame = session.sql(&sql).await.unwrap();
+            let plan = frame.clone().create_physical_plan().await.unwrap();
+            let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+            let rows = frame.collect().await.unwrap();
+            assert_eq!(rows.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), found, "{plan}");
+        }
+    }
 }

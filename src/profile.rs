@@ -453,10 +453,14 @@ impl Steps<'_> {
         let Ok(places) = u32::try_from(profiled.customers) else {
             return Err(Error::internal("profile.customers", "a shop has at most four billion customers"));
         };
-        let mut placing = self.engine.placing(self.session, "placed_customers", "place", places)?;
+        let mut placing = self.engine.placing(self.session, "placed_customers", "customer_no", places)?;
         placing.add(self.plan(&CUSTOMERS).await?).await?;
+        if !placing.missing().is_empty() {
+            return Err(Error::internal("profile.customers", "a customer has a number and no row"));
+        }
         placing.finish(&["customer_no", "customer_id"])?;
-        let in_order = "SELECT * EXCEPT (place) FROM placed_customers";
+        let in_order =
+            "SELECT CAST(customer_no AS BIGINT) AS customer_no, * EXCEPT (customer_no) FROM placed_customers";
         self.keep_sorted("customers", plan_text(self.session, in_order, &Params::new()).await?).await?;
         self.engine.discard(self.session, "placed_customers")
     }

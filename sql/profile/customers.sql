@@ -1,5 +1,8 @@
--- The day's customers, whole. They are put in order by `place`, their number: nothing as wide as a customer is sorted.
+-- The day's customers, whole. They are put in order by their number: nothing as wide as a customer is sorted.
 -- Inputs: people, numbered. Grain: one row a customer, in any order.
-SELECT arrow_cast(n.customer_no, 'UInt32') AS place, n.customer_no, p.* EXCEPT (left_out)
+-- An outer join, since everybody has a number: what an inner join finds out as it runs would be looked for below the outer
+-- joins of people.
+SELECT arrow_cast(n.customer_no, 'UInt32') AS customer_no, p.* EXCEPT (left_out)
 FROM numbered n
-JOIN people p ON p.customer_id = n.customer_id
+RIGHT JOIN people p ON p.customer_id = n.customer_id
+WHERE p.left_out IS NULL

@@ -271,7 +271,7 @@ fn a_backfill_is_priced_before_it_starts() {
 #[test]
 fn killed_at_any_moment_it_leaves_whole_days() {
     // More of them with `ALLUVIAL_TEST_KILLS=1000 cargo test killed_at_any_moment`.
-    let kills = times("ALLUVIAL_TEST_KILLS", 6) as u64;
+    let kills = times("ALLUVIAL_TEST_KILLS", 50) as u64;
     let shop = TinyShop::after_a_night();
     let arguments = ["run", "nightly", "--as-of", "2026-03-02", "--force"];
     let spawn = || {
@@ -299,9 +299,13 @@ fn killed_at_any_moment_it_leaves_whole_days() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(shop.bytes("2026-03-02"), expected, "killed after {share} of {whole:?} (seed {seed})");
-        assert_eq!(shop.members("buyers", "2026-03-02").len(), 4, "killed after {share} of {whole:?} (seed {seed})");
+        // The manifest tells sizes and checksums every time; every tenth time somebody reads by it.
+        if kill % 10 == 0 {
+            let members = shop.members("buyers", "2026-03-02");
+            assert_eq!(members.len(), 4, "killed after {share} of {whole:?} (seed {seed})");
+        }
     }
     assert!(spawn().wait().unwrap().success(), "and the next run goes through");
     assert_eq!(shop.bytes("2026-03-02"), expected);
-    assert_eq!(at(&shop, "2026-04-01T12:00:00Z", &["doctor"]).code, 0);
+    assert_eq!(at(&shop, "2026-04-01T12:00:00Z", &["doctor", "--all"]).code, 0);
 }
