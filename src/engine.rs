@@ -11,6 +11,8 @@ pub mod different;
 pub mod encode;
 /// Joins of inputs that both come sorted.
 mod in_step;
+/// Filters that operators find out as they run.
+mod late_filters;
 /// Parquet files, pinned by path and size, as a table.
 pub mod pinned;
 /// Rows that know their place among all rows.
@@ -226,14 +228,16 @@ pub fn table_names(session: &SessionContext, catalog: &str) -> Vec<String> {
 
 /// DataFusion's rules for physical plans without the first `FilterPushdown`. In 55.2 it finds the columns of a filter
 /// by name below a projection, so a filter on `coalesce(a.x, b.x)` over an outer join is pushed to one side as
-/// `coalesce(a.x, a.x)` and loses rows. Logical plans have their filters pushed down before; the second rule, for filters
-/// that joins find out as they run, stays.
+/// `coalesce(a.x, a.x)` and loses rows. Logical plans have their filters pushed down before. The second rule, for filters
+/// that operators find out as they run, does the same, and stays where names are unambiguous.
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| rule.name() != "FilterPushdown");
-    // Before what sorts find out is handed down to scans.
-    let last = rules.iter().position(|rule| rule.name() == "FilterPushdown(Post)").unwrap_or(rules.len());
-    rules.insert(last, Arc::new(whole_sort::WholeSort));
+    if let Some(last) = rules.iter().position(|rule| rule.name() == "FilterPushdown(Post)") {
+        let late = late_filters::LateFilters(rules.remove(last));
+        // A sort is whole before what it finds out is handed down to scans.
+        rules.splice(last..last, [Arc::new(whole_sort::WholeSort) as _, Arc::new(late) as _]);
+    }
     rules
 }
 
@@ -328,26 +332,35 @@ mod tests {
         assert_eq!(session.sql(sql).await.unwrap().count().await.unwrap(), 1);
     }
 
-    /// What a join finds out of its held side as it runs is looked for below the other side, but not on one side of an outer join.
+    /// What a join finds out of its held side as it runs is not looked for on the wrong side of an outer join.
     #[tokio::test]
     async fn what_a_join_finds_out_keeps_to_its_side() {
         let limits = Limits { memory: 1 << 30, threads: 2, spill: None };
         let engine = Engine::new(limits, Vec::new(), None).unwrap();
         let session = engine.night_session();
-        for (name, rows) in [("a", "('1'), ('2')"), ("b", "('2'), ('3')"), ("wanted", "('1'), ('2'), ('3')")] {
-            let rows = session.sql(&format!("SELECT * FROM (VALUES {rows}) AS t(id)")).await.unwrap();
+        for name in ["wanted", "some"] {
+            let rows =
+                session.sql("SELECT 'k' || value AS id, value AS at FROM generate_series(1, 1000)").await.unwrap();
             engine.materialize(&session, name, rows, false).await.unwrap();
         }
-        let none = session.sql("SELECT id FROM a WHERE false").await.unwrap();
-        engine.materialize(&session, "none", none, false).await.unwrap();
-        for (one, other, found) in [("a", "b", 3), ("none", "b", 2), ("b", "none", 2)] {
-            let both = format!("SELECT coalesce(x.id, y.id) AS id FROM {one} x FULL JOIN {other} y ON x.id = y.id");
-            let sql = format!("SELECT w.id AS n, p.* FROM wanted w JOIN ({both}) p ON p.id = w.id");
+        let none = session.sql("SELECT * FROM some WHERE false").await.unwrap();
+        session.register_table("none", none.into_view()).unwrap();
+        for (one, other) in [("some", "none"), ("none", "some")] {
+            let both = format!(
+                "SELECT coalesce(y.id, x.id) AS id, x.at AS a, y.at AS b, y.id IS NOT NULL AS known \
+                 FROM {one} x FULL JOIN {other} y ON x.id = y.id"
+            );
+            let sql = format!("SELECT w.at AS n, p.* FROM wanted w JOIN ({both}) p ON p.id = w.id");
             let frame = session.sql(&sql).await.unwrap();
             let plan = frame.clone().create_physical_plan().await.unwrap();
             let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
             let rows = frame.collect().await.unwrap();
-            assert_eq!(rows.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), found, "{plan}");
+            assert_eq!(rows.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 1000, "{plan}");
         }
+        // Where a name is one column's, scans are still told.
+        let frame = session.sql("SELECT s.at FROM wanted w JOIN some s ON s.id = w.id WHERE w.at < 5").await.unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+        assert!(plan.contains("DynamicFilter"), "{plan}");
     }
 }
