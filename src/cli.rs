@@ -210,8 +210,8 @@ const SMALL_LIMIT: u64 = 2_000_000_000;
 ///
 /// It gives freed pages back a second later. A night frees and takes gigabytes over and over: it is a fifth faster where they stay
 /// for a minute. A server, whose answers may be large, keeps them for ten seconds. Where memory is limited to little, both give
-/// them back as soon as ever, and in the system's small pages: a night of 60,000 customers held 1.2 GB of what it had freed, and
-/// holds 0.4 GB so. An export is over in seconds and shall be small: it gives them back at once.
+/// them back after a second all the same, and take small pages of the system: a night of 60,000 customers held 1.2 GB of what it had
+/// freed, and holds 0.4 GB so. An export is over in seconds and shall be small: it gives them back at once.
 pub fn allocator_options(arguments: &[OsString], environment: &Environment) -> &'static [(&'static str, &'static str)] {
     let Ok(parsed) = Arguments::try_parse_from(arguments) else { return &[] };
     let kept = match parsed.command {

@@ -1,5 +1,5 @@
 -- Whom an event's customer_id or anonymous_id stands for; -1 for people who are left out.
--- Inputs: customers (numbered.sql), left_out, roots. Grain: one row an id.
+-- Inputs: customers, left_out, roots. Grain: one row an id.
 SELECT customer_id AS id, CAST(customer_no AS INT) AS customer_no FROM customers
 UNION ALL
 SELECT customer_id, CAST(-1 AS INT) FROM left_out

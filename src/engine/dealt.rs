@@ -1,4 +1,5 @@
-//! Rows dealt to buckets on the disk, as they come: the first half of a bucket sort.
+//! Rows dealt to buckets on the disk as they come, and the buckets read one after the other: what both ways of sorting by way of
+//! the disk share.
 //!
 //! A thread writes one file, and what it holds of each bucket becomes a row group of it, so that a bucket can be read again
 //! alone. What is held meanwhile is a few batches, however many rows there are.
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 
@@ -72,6 +75,25 @@ impl DealtFile {
         }
         Ok(batches)
     }
+}
+
+/// The rows of buckets, one bucket after the other, each as `rows_of` gives it.
+pub(super) fn in_turn(
+    schema: SchemaRef,
+    buckets: Vec<u32>,
+    rows_of: impl Fn(u32) -> Result<Vec<RecordBatch>> + Clone + Send + 'static,
+) -> SendableRecordBatchStream {
+    let rows = move |bucket| {
+        let rows_of = rows_of.clone();
+        async move {
+            let rows = tokio::task::spawn_blocking(move || rows_of(bucket)).await;
+            rows.map_err(|error| DataFusionError::External(Box::new(error)))?.map_err(DataFusionError::from)
+        }
+    };
+    // The next bucket is put in order while this one is used.
+    let batches = futures::stream::iter(buckets).map(rows).buffered(2);
+    let batches = batches.map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok))).try_flatten();
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
 
 /// Deals the rows of a stream to so many buckets in the file at `path`; `bucket_of` says to which each row of a batch goes.

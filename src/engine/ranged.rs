@@ -11,14 +11,12 @@ use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, SortField};
-use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream_partitioned;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionContext};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
-use super::dealt::{Dealt, DealtFile, deal};
+use super::dealt::{Dealt, DealtFile, deal, in_turn};
 use super::scratch::nullable;
 use super::{BATCH_ROWS, Engine};
 use crate::error::{Error, Result};
@@ -82,7 +80,9 @@ impl Engine {
         }
         tracing::debug!(name, ranges = ends.len() + 1, seconds = began.elapsed().as_secs_f64(), "dealt to be sorted");
         let files = DealtFile::open_all(dealt)?;
-        Ok(Arc::new(Sorting { files, schema, by, _folder: Folder(folder) }).rows())
+        let ranges = DealtFile::buckets(&files);
+        let sorting = Arc::new(Sorting { files, schema: Arc::clone(&schema), by, _folder: Folder(folder) });
+        Ok(in_turn(schema, ranges, move |range| sorting.range(range)))
     }
 }
 
@@ -115,22 +115,6 @@ fn range_of_each(batch: &RecordBatch, first: Option<usize>, ends: &[String]) -> 
 }
 
 impl Sorting {
-    fn rows(self: Arc<Self>) -> SendableRecordBatchStream {
-        let (schema, ranges) = (Arc::clone(&self.schema), DealtFile::buckets(&self.files));
-        let sorted = move |range| {
-            let this = Arc::clone(&self);
-            async move {
-                let rows = tokio::task::spawn_blocking(move || this.range(range)).await;
-                rows.map_err(|error| DataFusionError::External(Box::new(error)))?
-                    .map_err(|error| DataFusionError::External(Box::new(error)))
-            }
-        };
-        // The next range is sorted while this one is used.
-        let batches = futures::stream::iter(ranges).map(sorted).buffered(2);
-        let batches = batches.map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok))).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
-    }
-
     /// The rows of a range, sorted.
     fn range(&self, range: u32) -> Result<Vec<RecordBatch>> {
         let every: Vec<usize> = (0..self.schema.fields().len()).collect();
@@ -150,6 +134,8 @@ impl Sorting {
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt;
+
     use super::super::Limits;
     use super::*;
 

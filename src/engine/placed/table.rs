@@ -7,18 +7,16 @@ use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use futures::{StreamExt, TryStreamExt};
 
 use super::BUCKET;
 use crate::engine::BATCH_ROWS;
-use crate::engine::dealt::DealtFile;
+use crate::engine::dealt::{DealtFile, in_turn};
 use crate::error::Result;
 
 /// The table.
@@ -109,19 +107,7 @@ impl PartitionStream for InOrder {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let buckets = DealtFile::buckets(&self.files);
         let this = self.clone();
-        let read = move |bucket| {
-            let this = this.clone();
-            async move {
-                let rows = tokio::task::spawn_blocking(move || this.bucket(bucket)).await;
-                rows.map_err(|error| DataFusionError::External(Box::new(error)))?
-                    .map_err(|error| DataFusionError::External(Box::new(error)))
-            }
-        };
-        // The next bucket is put in order while this one is used.
-        let batches = futures::stream::iter(buckets).map(read).buffered(2);
-        let batches = batches.map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok))).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+        in_turn(Arc::clone(&self.schema), DealtFile::buckets(&self.files), move |bucket| this.bucket(bucket))
     }
 }
