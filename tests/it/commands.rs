@@ -246,7 +246,7 @@ fn commands_have_the_allocator_that_suits_them() {
     assert_ne!(own[0], "-", "it says nothing any more");
     let limited = |to: &'static str| [("ALLUVIAL_ENGINE__MEMORY_LIMIT", to)];
     assert_eq!(said(&["scheduler", "--once"], &limited("2GB")), ["60000", own[1].as_str()]);
-    assert_eq!(said(&["scheduler", "--once"], &limited("1GB")), ["1000", "0"]);
+    assert_eq!(said(&["scheduler", "--once"], &limited("1GB")), ["300", "0"]);
     assert_eq!(said(&["export", "vip", "--format", "email", "--to", "-"], &[]), ["20", "0"]);
     assert_eq!(said(&["run", "nightly"], &[("MIMALLOC_PURGE_DELAY", "7")]), ["7", own[1].as_str()]);
 }
