@@ -24,6 +24,8 @@ use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightServiceServer;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::prelude::Column;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
@@ -32,7 +34,7 @@ use tonic::{Code, Status};
 use super::fault::Fault;
 use super::incoming::Wire;
 use super::running::Rows;
-use super::session::Session;
+use super::session::{Planned, Session};
 use super::shared::{Core, Stage, reached};
 
 /// For how long a token serves that nobody uses.
@@ -166,6 +168,38 @@ fn plain_field(field: &FieldRef) -> FieldRef {
     Arc::new(Field::new(field.name(), plain, field.is_nullable()))
 }
 
+/// The same plan with its columns as every client knows them: what computes the rows gives them so, on as many threads as it
+/// has, and whoever sends them is left with nothing but the sending.
+fn plainly(mut planned: Planned) -> Result<Planned, Fault> {
+    let schema = planned.plan.schema();
+    let alone = matches!(
+        planned.plan,
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) | LogicalPlan::Statement(_)
+    );
+    if alone || schema.fields().iter().all(|field| plain_field(field).data_type() == field.data_type()) {
+        return Ok(planned);
+    }
+    let columns = schema.iter().map(|(relation, field)| {
+        let column = Expr::Column(Column::new(relation.cloned(), field.name()));
+        match plain_field(field).data_type() {
+            plain if plain == field.data_type() || has_fields(plain) => column,
+            plain => cast(column, plain.clone()).alias_qualified(relation.cloned(), field.name()),
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    planned.plan = LogicalPlanBuilder::from(planned.plan).project(columns)?.build()?;
+    Ok(planned)
+}
+
+/// Whether there are fields within, which a plan would look up by their names, and there may be two of one.
+fn has_fields(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(inner) => has_fields(inner.data_type()),
+        kind => matches!(kind, DataType::Struct(_)),
+    }
+}
+
+/// What no plan can be told: structures, and the rows of a statement about a plan.
 fn flattened(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
     let one = |(column, field): (&ArrayRef, &FieldRef)| match column.data_type() == field.data_type() {
         true => Ok(Arc::clone(column)),

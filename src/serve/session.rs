@@ -84,6 +84,19 @@ pub(super) struct Planned {
     path: Option<String>,
 }
 
+impl Planned {
+    /// The same with its parameters' values.
+    ///
+    /// # Errors
+    /// A parameter without a value, or of another type.
+    pub(super) fn bound(mut self, parameters: Option<ParamValues>) -> Result<Self, Fault> {
+        if let Some(values) = parameters {
+            self.plan = self.plan.replace_params_with_values(&values)?;
+        }
+        Ok(self)
+    }
+}
+
 impl Session {
     /// A session of somebody who has been let in.
     pub(super) fn new(core: Arc<Core>, id: u64, user: User, door: Door, from: Option<IpAddr>) -> Arc<Self> {
@@ -274,11 +287,7 @@ impl Session {
         planned: &Planned,
         parameters: Option<ParamValues>,
     ) -> Result<Rows, Fault> {
-        let plan = planned.plan.clone();
-        let plan = match parameters {
-            Some(values) => running.on(async { Ok(plan.replace_params_with_values(&values)?) }).await?,
-            None => plan,
-        };
+        let Planned { plan, .. } = running.on(async { planned.clone().bound(parameters) }).await?;
         let state = planned.context.state();
         let question = Question::of(&plan, state.config_options().execution.time_zone.as_deref());
         running.rows(DataFrame::new(state, plan), question, self.core.settings.max_rows).await

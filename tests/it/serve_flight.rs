@@ -65,6 +65,34 @@ async fn flight_reads_what_postgres_reads_of_the_state_that_was_planned() {
     assert_eq!(texts(&asked(&mut client, newest).await, "as_of"), ["2026-03-02"]);
     assert_eq!(texts(&fetched(&mut client, planned).await, "as_of"), ["2026-03-01"]);
 
+    // The order, names and structures are the statement's, whatever becomes of its texts.
+    let last = "SELECT a.segment, b.segment FROM segment_sizes_latest a JOIN segment_sizes_latest b \
+                ON a.segment = b.segment ORDER BY a.segment DESC LIMIT 3";
+    let batches = asked(&mut client, last).await;
+    let columns: Vec<Vec<String>> = (0..2)
+        .map(|column| {
+            batches
+                .iter()
+                .flat_map(|batch| batch.column(column).as_string::<i32>())
+                .flatten()
+                .map(str::to_owned)
+                .collect()
+        })
+        .collect();
+    assert_eq!(columns[0], ["repeat", "prospects", "danes"]);
+    assert_eq!(columns[0], columns[1]);
+    let two =
+        "SELECT named_struct('a', segment, 'a', 'other') AS both FROM segment_sizes_latest WHERE segment = 'danes'";
+    let batches = asked(&mut client, two).await;
+    let both = batches[0].column(0).as_struct();
+    assert_eq!(
+        (both.column(0).as_string::<i32>().value(0), both.column(1).as_string::<i32>().value(0)),
+        ("danes", "other")
+    );
+    let explained = asked(&mut client, &format!("EXPLAIN {sizes}")).await;
+    assert_eq!(texts(&explained, "plan_type")[0], "logical_plan");
+    assert_eq!(texts(&asked(&mut client, "VALUES ('one'), ('two')").await, "column1"), ["one", "two"]);
+
     // Prepared statements, with parameters and without.
     let mut prepared = client
         .prepare("SELECT segment FROM segment_sizes_latest WHERE members >= $1 ORDER BY 1".to_owned(), None)

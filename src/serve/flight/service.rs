@@ -30,7 +30,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::login::{authorization, bearer, peer};
 use super::ticket::{Ticket, What};
-use super::{Answer, FlightDoor, PREPARED, Prepared, encode, encode_batch, lists, plain, status};
+use super::{Answer, FlightDoor, PREPARED, Prepared, encode, encode_batch, lists, plain, plainly, status};
 use crate::serve::fault::Fault;
 use crate::serve::session::{Planned, Session};
 
@@ -190,7 +190,8 @@ impl FlightSqlService for FlightDoor {
         let planning = Box::pin(self.plan_ticket(&session, &ticket, &prepared.statement));
         let planned = running.on(planning).await.map_err(status)?;
         let values = Self::values(&prepared, &planned).map_err(status)?;
-        let rows = Box::pin(session.run(running, &planned, values)).await.map_err(status)?;
+        let planned = running.on(async { plainly(planned.bound(values)?) }).await.map_err(status)?;
+        let rows = Box::pin(session.run(running, &planned, None)).await.map_err(status)?;
         Ok(Response::new(encode(rows)))
     }
 
@@ -204,7 +205,8 @@ impl FlightSqlService for FlightDoor {
         let mut running = session.begin();
         let planned = running.on(Box::pin(session.plan(&prepared.statement))).await.map_err(status)?;
         let values = Self::values(&prepared, &planned).map_err(status)?;
-        let rows = Box::pin(session.run(running, &planned, values)).await.map_err(status)?;
+        let planned = running.on(async { plainly(planned.bound(values)?) }).await.map_err(status)?;
+        let rows = Box::pin(session.run(running, &planned, None)).await.map_err(status)?;
         Ok(Response::new(encode(rows)))
     }
 
