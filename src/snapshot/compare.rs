@@ -79,7 +79,9 @@ impl Comparison<'_> {
         let nobody = Before::default();
         let rules = self.prepared.segments.rules();
         let mut compared = Compared { definitions: Vec::new(), changes: Vec::new(), sizes: Vec::new() };
-        for segment in &computed.segments {
+        let sets: Vec<&RoaringBitmap> = computed.segments.iter().map(|segment| &segment.members).collect();
+        let spent = people.spent(&sets, rows::threads());
+        for (segment, spent) in computed.segments.iter().zip(spent) {
             let definition = self.prepared.definition(&segment.id)?;
             let row = definition.row();
             let old = known.get(&segment.id);
@@ -97,7 +99,7 @@ impl Comparison<'_> {
                 let relabelled = if by_stage { &relabelled } else { &nobody_at_all };
                 own = changes::changes(&segment.id, &segment.members, was, edit, &gone, relabelled, people);
             }
-            let mut size = Size::of(&segment.id, &segment.members, &own, people);
+            let mut size = Size::of(&segment.id, &segment.members, spent, &own, people);
             size.goal = self.goal(segment, definition).await?;
             let defined_on =
                 old.filter(|old| old.hash == definition.hash).and_then(|old| old.defined_on).unwrap_or(self.as_of);

@@ -198,10 +198,10 @@ impl Day<'_> {
             let count = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(0) as f64;
             let (customers, buyers) = (count(0), count(1));
             let spend = batch.column(2).as_primitive::<Decimal128Type>().value(0) as f64 / 100.0;
-            let spent: i128 = self.people.spent.iter().map(|spent| i128::from(*spent)).sum();
+            let spent = self.people.amount_spent();
             let telling = |before: f64| if customers >= TELLING { before.min(1.0) } else { f64::MAX };
             for (what, today, before) in [
-                ("customers", self.people.spent.len() as f64, customers),
+                ("customers", self.people.len() as f64, customers),
                 ("buyers", self.people.buyers.len() as f64, buyers),
                 ("total spend", spent as f64 / 100.0, spend),
             ] {

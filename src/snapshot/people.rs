@@ -1,5 +1,7 @@
 //! The day's customers by their dense number, with what the sizes of segments are made of.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use arrow::array::{Array, AsArray, LargeStringArray, LargeStringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
@@ -17,10 +19,26 @@ pub(super) struct People {
     pub(super) email_reachable: RoaringBitmap,
     pub(super) sms_reachable: RoaringBitmap,
     pub(super) buyers: RoaringBitmap,
-    /// Money in hundredths of the shop's currency.
-    pub(super) spent: Vec<i64>,
-    pub(super) orders_30d: Vec<u32>,
-    pub(super) revenue_30d: Vec<i64>,
+    /// What each has spent and ordered; side by side, as they are added up for the same customers.
+    spending: Vec<Spending>,
+    /// Those of whom there is anything to add up.
+    spenders: RoaringBitmap,
+}
+
+/// What one customer has spent and ordered, money in hundredths of the shop's currency.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spending {
+    amount: i64,
+    revenue_30d: i64,
+    orders_30d: u32,
+}
+
+/// What some customers have spent and ordered together, money in hundredths of the shop's currency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) amount: i128,
+    pub(super) orders_30d: i64,
+    pub(super) revenue_30d: i128,
 }
 
 impl People {
@@ -35,9 +53,8 @@ impl People {
             email_reachable: RoaringBitmap::new(),
             sms_reachable: RoaringBitmap::new(),
             buyers: RoaringBitmap::new(),
-            spent: Vec::new(),
-            orders_30d: Vec::new(),
-            revenue_30d: Vec::new(),
+            spending: Vec::new(),
+            spenders: RoaringBitmap::new(),
         };
         while let Some(batch) = stream.next().await {
             let batch = batch?;
@@ -47,7 +64,7 @@ impl People {
             let orders = batch.column(4).as_primitive::<Int64Type>();
             let spent = batch.column(5).as_primitive::<Decimal128Type>();
             for row in 0..batch.num_rows() {
-                let number = u32::try_from(people.spent.len())
+                let number = u32::try_from(people.spending.len())
                     .map_err(|_| Error::internal("snapshot.too_many", "more than 2^32 customers"))?;
                 ids.append_value(names.value(row));
                 if email.is_valid(row) && email.value(row) {
@@ -59,13 +76,15 @@ impl People {
                 if orders.value(row) > 0 {
                     people.buyers.insert(number);
                 }
-                people.spent.push(hundredths(spent.value(row))?);
+                let amount = hundredths(spent.value(row))?;
+                people.spending.push(Spending { amount, ..Spending::default() });
             }
         }
         people.ids = ids.finish();
-        people.orders_30d = vec![0; people.ids.len()];
-        people.revenue_30d = vec![0; people.ids.len()];
         people.read_recent(session, params).await?;
+        let some = |own: &Spending| own.amount != 0 || own.revenue_30d != 0 || own.orders_30d != 0;
+        let spenders = (0_u32..).zip(&people.spending).filter(|(_, own)| some(own));
+        people.spenders = spenders.map(|(number, _)| number).collect();
         Ok(people)
     }
 
@@ -81,13 +100,60 @@ impl People {
             let revenue = batch.column(2).as_primitive::<Decimal128Type>();
             for row in 0..batch.num_rows() {
                 let at = usize::try_from(number.value(row)).unwrap_or(usize::MAX);
-                if let (Some(count), Some(sum)) = (self.orders_30d.get_mut(at), self.revenue_30d.get_mut(at)) {
-                    *count = u32::try_from(orders.value(row)).unwrap_or(u32::MAX);
-                    *sum = hundredths(if revenue.is_valid(row) { revenue.value(row) } else { 0 })?;
+                if let Some(own) = self.spending.get_mut(at) {
+                    own.orders_30d = u32::try_from(orders.value(row)).unwrap_or(u32::MAX);
+                    own.revenue_30d = hundredths(if revenue.is_valid(row) { revenue.value(row) } else { 0 })?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// What everybody has spent, in hundredths of the shop's currency.
+    pub(super) fn amount_spent(&self) -> i128 {
+        self.spending.iter().map(|own| i128::from(own.amount)).sum()
+    }
+
+    /// What each of some sets of customers has spent and ordered, in the order of the sets, added up on so many threads.
+    pub(super) fn spent(&self, sets: &[&RoaringBitmap], threads: usize) -> Vec<Spent> {
+        let next = AtomicUsize::new(0);
+        let of_thread = &|| {
+            let mut sums = Vec::new();
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some(set) = sets.get(place) else { return sums };
+                sums.push((place, self.spent_by(set)));
+            }
+        };
+        let summed = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads.min(sets.len())).map(|_| scope.spawn(of_thread)).collect();
+            let mut summed = of_thread();
+            others.into_iter().for_each(|other| summed.extend(other.join().unwrap_or_default()));
+            summed
+        });
+        let mut sums = vec![None; sets.len()];
+        for (place, sum) in summed {
+            if let Some(own) = sums.get_mut(place) {
+                *own = Some(sum);
+            }
+        }
+        // What a thread that failed has left is done here, where a failure is the caller's.
+        sums.into_iter().zip(sets).map(|(sum, set)| sum.unwrap_or_else(|| self.spent_by(set))).collect()
+    }
+
+    fn spent_by(&self, customers: &RoaringBitmap) -> Spent {
+        let mut sum = Spent::default();
+        for own in (customers & &self.spenders).iter().filter_map(|number| self.spending.get(number as usize)) {
+            sum.amount += i128::from(own.amount);
+            sum.orders_30d += i64::from(own.orders_30d);
+            sum.revenue_30d += i128::from(own.revenue_30d);
+        }
+        sum
     }
 
     /// The customer_id of a number.
@@ -127,9 +193,8 @@ impl People {
             email_reachable: RoaringBitmap::new(),
             sms_reachable: RoaringBitmap::new(),
             buyers: RoaringBitmap::new(),
-            spent: vec![0; ids.len()],
-            orders_30d: vec![0; ids.len()],
-            revenue_30d: vec![0; ids.len()],
+            spending: vec![Spending::default(); ids.len()],
+            spenders: RoaringBitmap::new(),
         }
     }
 }
@@ -142,6 +207,24 @@ fn hundredths(value: i128) -> Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_sets_have_spent_is_added_up_on_any_number_of_threads() {
+        let mut people = People::of(&["a", "b", "c", "d"]);
+        for (number, own) in people.spending.iter_mut().enumerate().skip(1) {
+            *own = Spending { amount: 100 * number as i64, revenue_30d: -(number as i64), orders_30d: number as u32 };
+        }
+        people.spenders = (1..4).collect();
+        let sets: Vec<RoaringBitmap> = vec![[].into(), [0, 1].into(), [1, 2, 3].into(), [3].into()];
+        let sets: Vec<&RoaringBitmap> = sets.iter().collect();
+        let sum = |amount, orders_30d, revenue_30d| Spent { amount, orders_30d, revenue_30d };
+        let expected = [sum(0, 0, 0), sum(100, 1, -1), sum(600, 6, -6), sum(300, 3, -3)];
+        for threads in [1, 2, 9] {
+            assert_eq!(people.spent(&sets, threads), expected);
+        }
+        assert_eq!(people.spent(&[], 2), []);
+        assert_eq!(people.amount_spent(), 600);
+    }
 
     #[test]
     fn numbers_are_found_from_any_hint() {

@@ -103,7 +103,7 @@ pub async fn publish(project: &Project, run: &Run, until: NaiveDate, steps: &mut
     steps.begin("segments");
     let as_of = datafusion::scalar::ScalarValue::Date32(Some(Date32Type::from_naive_date(run.as_of)));
     let people = Arc::new(People::read(&session, &Params::new().with("as_of", as_of)).await?);
-    if people.spent.len() as u64 != profiled.customers {
+    if people.len() as u64 != profiled.customers {
         return Ok(left_out(OTHER_PEOPLE));
     }
     let computed = Box::pin(compute(project, &session, &snapshots, &prepared)).await?;

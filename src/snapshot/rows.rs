@@ -12,7 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use roaring::RoaringBitmap;
 
 use super::changes::Change;
-use super::people::People;
+use super::people::{People, Spent};
 use crate::engine::BATCH_ROWS;
 use crate::error::Result;
 use crate::schema::landed::list_type;
@@ -46,9 +46,15 @@ pub struct Size {
 }
 
 impl Size {
-    /// Sums over the members.
-    pub(super) fn of(segment: &str, members: &RoaringBitmap, changes: &[Change], people: &People) -> Self {
-        let mut size = Self {
+    /// Counts of the members, who have `spent` so much together.
+    pub(super) fn of(
+        segment: &str,
+        members: &RoaringBitmap,
+        spent: Spent,
+        changes: &[Change],
+        people: &People,
+    ) -> Self {
+        Self {
             segment: segment.to_owned(),
             members: members.len(),
             entered: changes.iter().filter(|change| change.change == "entered").count() as u64,
@@ -56,18 +62,11 @@ impl Size {
             email_reachable: members.intersection_len(&people.email_reachable),
             sms_reachable: members.intersection_len(&people.sms_reachable),
             buyers: members.intersection_len(&people.buyers),
-            amount_spent: 0,
-            orders_30d: 0,
-            revenue_30d: 0,
+            amount_spent: spent.amount,
+            orders_30d: spent.orders_30d,
+            revenue_30d: spent.revenue_30d,
             goal: None,
-        };
-        for number in members {
-            let number = number as usize;
-            size.amount_spent += i128::from(people.spent.get(number).copied().unwrap_or(0));
-            size.orders_30d += i64::from(people.orders_30d.get(number).copied().unwrap_or(0));
-            size.revenue_30d += i128::from(people.revenue_30d.get(number).copied().unwrap_or(0));
         }
-        size
     }
 }
 
@@ -102,6 +101,11 @@ fn counts(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
 
 fn days(values: impl Iterator<Item = Option<NaiveDate>>) -> ArrayRef {
     Arc::new(values.map(|day| day.map(Date32Type::from_naive_date)).collect::<Date32Array>())
+}
+
+/// Threads that the runtime of a night has.
+pub(super) fn threads() -> usize {
+    tokio::runtime::Handle::current().metrics().num_workers()
 }
 
 /// Batches as a stream.
@@ -215,8 +219,7 @@ pub(super) fn overlaps(segments: &[(&str, &RoaringBitmap)]) -> Result<SendableRe
         ("both", DataType::Int64),
     ]);
     let sets: Vec<&RoaringBitmap> = segments.iter().map(|(_, members)| *members).collect();
-    let threads = tokio::runtime::Handle::current().metrics().num_workers();
-    let overlaps = largest(&sets, KEPT_OVERLAPS, threads);
+    let overlaps = largest(&sets, KEPT_OVERLAPS, threads());
     let id = |place: usize| segments.get(place).map(|(id, _)| *id);
     let size = |place: usize| segments.get(place).map(|(_, members)| members.len());
     let batch = RecordBatch::try_new(
