@@ -9,7 +9,7 @@ pub mod check;
 pub mod compile;
 /// The files of `sql/segments/`, checked together.
 pub mod definition;
-/// All segments of a night in one pass over the profile.
+/// All segments of a night in one pass over each table.
 pub mod evaluate;
 /// Why one customer is in a segment or out of it.
 pub mod explain;

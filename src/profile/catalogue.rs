@@ -15,7 +15,7 @@ mod attributes;
 mod functions;
 mod kind;
 
-pub use functions::{Asks, FLOAT_SCALE, Function, Parameter, Rows};
+pub use functions::{Asks, CATEGORY, FLOAT_SCALE, Function, LABELS, Parameter, Rows};
 pub use kind::{Operator, Type};
 
 /// Where an attribute's value stands in the profile (or, for contact attributes, in the contacts).

@@ -23,8 +23,9 @@ mod test;
 
 pub use explained::{picked_sql, place_sql, value_sql};
 pub use rows::Family;
-pub(crate) use shared::holds_without_rows;
-pub use shared::{Formula, Member, Output, Pass, Shared, shared};
+pub(crate) use rows::{PRODUCT_CATEGORY, PRODUCT_LABELS};
+pub use shared::{Formula, Member, Output, Pass, Shared, Tested, shared};
+pub(crate) use shared::{holds_without_rows, kinds_function};
 pub use standalone::standalone_sql;
 
 /// The day and the zone in which dates are resolved.

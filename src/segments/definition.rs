@@ -385,7 +385,7 @@ impl Segments {
         compile::standalone_sql(&self.get(id)?.rule, &self.rules(), scope, tables)
     }
 
-    /// The one statement for all active segments and their goals.
+    /// The statements for all active segments and their goals.
     ///
     /// # Errors
     /// A date off the calendar.

@@ -1,36 +1,52 @@
-//! All segments of a night: one pass over the profile, one over each table whose rows some segment asks about, and then
-//! boolean algebra on sets of customer numbers.
+//! All segments of a night: one pass over the profile and one over the contacts, one over each table whose rows some segment
+//! asks about, and then boolean algebra on sets of customer numbers.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::{DataFrame, SessionContext};
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 
-use super::compile::{Formula, Pass, Shared};
+use super::compile::{Formula, PRODUCT_CATEGORY, PRODUCT_LABELS, Pass, Shared, Tested, kinds_function};
 use crate::error::{Error, Result};
 
 /// What was found, as the answer of every call.
 mod answers;
+/// Sets of customers as plain bits.
+mod bits;
 /// The aggregate function that answers every call of a scan.
 mod calls;
+/// From a row's value to its codes.
+mod codes;
+/// The columns of a batch of rows.
+mod columns;
 /// How many rows each customer has.
 mod counting;
 /// What a scan has found so far.
 mod found;
+/// Which rows have a type that is asked for.
+mod kinds;
 /// The answers of several partitions together.
 mod merged;
+/// What the rows' products were landed with.
+mod products;
 /// Rows, and the pickers that could pick them.
 mod scan;
+/// An axis, cut where days of calls begin or end.
+mod spans;
 /// What the rows of each customer come to.
 mod totals;
+/// For whom the calls of a picker hold.
+mod verdicts;
 /// Plans that are sent elsewhere.
 mod wire;
 
 pub use answers::{Answer, read_answers};
 pub use calls::SegmentCalls;
+use kinds::OfKind;
 pub use wire::Wire;
 
 /// Who is in which segment, as customer numbers.
@@ -42,20 +58,30 @@ pub struct Memberships {
     pub goals: BTreeMap<String, RoaringBitmap>,
 }
 
-/// The plan of the statement over the profile. It consists of scans, one join at most and projections, which every engine
-/// that reads DataFusion plans can run.
+/// The plan of a statement over customers. It consists of a scan and a projection, which every engine that reads DataFusion
+/// plans can run.
 ///
 /// # Errors
 /// A column that the profile or contacts table lacks.
-pub async fn plan(session: &SessionContext, shared: &Shared) -> Result<DataFrame> {
-    Ok(Box::pin(session.sql(&shared.sql)).await?)
+pub async fn plan(session: &SessionContext, tested: &Tested) -> Result<DataFrame> {
+    Ok(Box::pin(session.sql(&tested.sql)).await?)
 }
 
-/// The plan of one scan over a table's rows; the session gets the aggregate function that carries the program.
+/// The plan of one scan over a table's rows; the session gets the functions that it calls: the aggregate that carries the
+/// program, and those that carry the products and the types of events that are asked for.
 ///
 /// # Errors
 /// A table or column that the session lacks.
 pub async fn plan_pass(session: &SessionContext, pass: &Pass) -> Result<DataFrame> {
+    if let Some(products) = &pass.products {
+        Box::pin(products::functions(session, products))
+            .await?
+            .into_iter()
+            .for_each(|function| session.register_udf(function));
+    }
+    OfKind::of(&kinds_function(pass.family), &pass.program)
+        .into_iter()
+        .for_each(|function| session.register_udf(function));
     session.register_udaf(SegmentCalls::new(&pass.function, pass.program.clone()).into_function());
     Ok(Box::pin(session.sql(&pass.sql)).await?)
 }
@@ -63,7 +89,7 @@ pub async fn plan_pass(session: &SessionContext, pass: &Pass) -> Result<DataFram
 /// Computes every output. The result does not depend on the order of rows or on how they are partitioned.
 ///
 /// # Errors
-/// What the session's tables fail with, and `segment.customer_number` for numbers outside 0 to 2³² − 1.
+/// What the session's tables fail with, and `segment.customer_number` for numbers outside 0 to 2³² − 2.
 pub async fn evaluate(session: &SessionContext, shared: &Shared) -> Result<Memberships> {
     let mut memberships = Memberships::default();
     if shared.outputs.is_empty() {
@@ -72,11 +98,23 @@ pub async fn evaluate(session: &SessionContext, shared: &Shared) -> Result<Membe
     let mut sets =
         Sets { customers: RoaringBitmap::new(), tests: vec![RoaringBitmap::new(); shared.tests], calls: Vec::new() };
     let began = std::time::Instant::now();
-    let mut stream = Box::pin(plan(session, shared).await?.execute_stream()).await?;
-    while let Some(batch) = stream.try_next().await? {
-        take(&batch, &mut sets)?;
+    sets.customers = Box::pin(test(session, &shared.profile, &mut sets.tests)).await?;
+    if let Some((contacts, of_nobody)) = &shared.contacts {
+        let customers = Box::pin(test(session, contacts, &mut sets.tests)).await?;
+        let without = &sets.customers - customers;
+        let without = if without.is_empty() { None } else { Some((without, batches(session, of_nobody).await?)) };
+        for (number, place) in contacts.tests.iter().zip(1..) {
+            let Some(set) = sets.tests.get_mut(*number) else { continue };
+            *set &= &sets.customers;
+            let holds = |batch: &RecordBatch| Ok::<_, Error>(truths(batch, place)?.set_indices().next().is_some());
+            if let Some((without, of_nobody)) = &without
+                && of_nobody.iter().map(holds).collect::<Result<Vec<_>>>()?.contains(&true)
+            {
+                *set |= without;
+            }
+        }
     }
-    tracing::debug!(tests = shared.tests, seconds = began.elapsed().as_secs_f64(), "tested the profile");
+    tracing::debug!(tests = shared.tests, seconds = began.elapsed().as_secs_f64(), "tested the customers");
     for pass in &shared.passes {
         let began = std::time::Instant::now();
         sets.calls.push(answers_of(session, pass).await?);
@@ -92,7 +130,13 @@ pub async fn evaluate(session: &SessionContext, shared: &Shared) -> Result<Membe
 }
 
 async fn answers_of(session: &SessionContext, pass: &Pass) -> Result<Vec<Answer>> {
-    let batches = plan_pass(session, pass).await?.collect().await?;
+    let collected = plan_pass(session, pass).await?.collect().await;
+    // Whatever it came to, the products are let go of.
+    for name in [PRODUCT_CATEGORY, PRODUCT_LABELS, &kinds_function(pass.family), &pass.function] {
+        session.deregister_udf(name);
+        session.deregister_udaf(name);
+    }
+    let batches = collected?;
     let bytes = batches.iter().find(|batch| batch.num_rows() > 0).map(|batch| batch.column(0));
     let bytes = bytes.and_then(|column| column.as_binary_opt::<i64>()).filter(|column| column.is_valid(0));
     let answers = bytes.map(|column| read_answers(column.value(0))).transpose()?.unwrap_or_default();
@@ -143,33 +187,79 @@ impl Sets {
     }
 }
 
-fn take(batch: &RecordBatch, sets: &mut Sets) -> Result<()> {
-    let shape =
-        || Error::internal("segment.batch", "the segments' statement gave columns of other types than it names");
-    let numbers: &Int64Array =
-        batch.columns().first().and_then(|column| column.as_primitive_opt::<Int64Type>()).ok_or_else(shape)?;
-    let numbers = dense(numbers)?;
-    // Rows mostly come in the order of their numbers; bitmaps are built fastest from a sorted run.
-    let sorted = numbers.is_sorted();
-    let set_of = |mut rows: Vec<u32>| {
-        if !sorted {
-            rows.sort_unstable();
+/// Runs a statement over customers: who they are. Adds those for whom a test holds to its set.
+async fn test(session: &SessionContext, tested: &Tested, tests: &mut [RoaringBitmap]) -> Result<RoaringBitmap> {
+    let mut customers = RoaringBitmap::new();
+    let mut stream = Box::pin(plan(session, tested).await?.execute_stream()).await?;
+    while let Some(batch) = stream.try_next().await? {
+        let numbers: &Int64Array =
+            batch.columns().first().and_then(|column| column.as_primitive_opt::<Int64Type>()).ok_or_else(shape)?;
+        let numbers = dense(numbers)?;
+        let set_of = SetOf::new(&numbers);
+        for (number, column) in tested.tests.iter().zip(1..) {
+            let holds = truths(&batch, column)?;
+            if let Some(set) = tests.get_mut(*number) {
+                *set |= set_of.rows(&holds)?;
+            }
         }
-        RoaringBitmap::from_sorted_iter(rows)
-            .map_err(|_| Error::internal("segment.customer_number", "two rows of the profile have one customer number"))
-    };
-    sets.customers |= set_of(numbers.clone())?;
-    for (column, bitmap) in batch.columns().iter().skip(1).zip(&mut sets.tests) {
-        let truths: &BooleanArray = column.as_boolean_opt().ok_or_else(shape)?;
-        let holds = truths.nulls().map_or_else(|| truths.values().clone(), |nulls| truths.values() & nulls.inner());
-        *bitmap |= set_of(holds.set_indices().filter_map(|row| numbers.get(row).copied()).collect())?;
+        customers |= set_of.rows(&BooleanBuffer::new_set(numbers.len()))?;
     }
-    Ok(())
+    Ok(customers)
+}
+
+/// From rows of a batch to the set of their customers.
+struct SetOf<'a> {
+    numbers: &'a [u32],
+    sorted: bool,
+    /// The first number, where each is the one after the number before: a set of rows is one of customers then.
+    first: Option<u32>,
+}
+
+impl<'a> SetOf<'a> {
+    fn new(numbers: &'a [u32]) -> Self {
+        let follows = |pair: &[u32]| matches!(pair, [one, other] if one.checked_add(1) == Some(*other));
+        let first = numbers.first().copied().filter(|_| numbers.windows(2).all(follows));
+        Self { numbers, sorted: first.is_some() || numbers.is_sorted(), first }
+    }
+
+    fn rows(&self, rows: &BooleanBuffer) -> Result<RoaringBitmap> {
+        if let Some(first) = self.first {
+            let bytes = rows.sliced();
+            let mut bytes = bytes.as_slice().get(..rows.len().div_ceil(8)).unwrap_or_default().to_vec();
+            // Bits beyond the last row mean nothing.
+            if let Some(last) = bytes.last_mut().filter(|_| !rows.len().is_multiple_of(8)) {
+                *last &= (1 << (rows.len() % 8)) - 1;
+            }
+            return Ok(bits::set_of(first, &bytes));
+        }
+        let mut set: Vec<u32> = rows.set_indices().filter_map(|row| self.numbers.get(row).copied()).collect();
+        if !self.sorted {
+            set.sort_unstable();
+        }
+        RoaringBitmap::from_sorted_iter(set).map_err(|_| {
+            Error::internal("segment.customer_number", "two rows of one table have the same customer number")
+        })
+    }
+}
+
+async fn batches(session: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
+    Ok(Box::pin(Box::pin(session.sql(sql)).await?.collect()).await?)
+}
+
+fn shape() -> Error {
+    Error::internal("segment.batch", "the segments' statement gave columns of other types than it names")
+}
+
+/// The rows for which a boolean column is true.
+fn truths(batch: &RecordBatch, column: usize) -> Result<BooleanBuffer> {
+    let column = batch.columns().get(column).and_then(|column| column.as_boolean_opt()).ok_or_else(shape)?;
+    Ok(column.nulls().map_or_else(|| column.values().clone(), |nulls| column.values() & nulls.inner()))
 }
 
 fn dense(numbers: &Int64Array) -> Result<Vec<u32>> {
     let wrong = || Error::internal("segment.customer_number", "a customer number is missing, negative or too large");
-    numbers.iter().map(|number| number.and_then(|number| u32::try_from(number).ok()).ok_or_else(wrong)).collect()
+    let dense = |number: i64| u32::try_from(number).ok().filter(|number| *number != u32::MAX);
+    numbers.iter().map(|number| number.and_then(dense).ok_or_else(wrong)).collect()
 }
 
 #[cfg(test)]

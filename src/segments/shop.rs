@@ -257,10 +257,10 @@ pub(super) async fn members_of(queries: &[(&str, &str)], scope: Scope) -> String
     let members: Vec<Member<'_>> =
         ids.iter().zip(&rules).map(|(id, rule)| Member { id, rule, goal: Some(rule) }).collect();
     let statement = shared(&members, scope, &tables).unwrap();
-    let computed = evaluate(&session, &statement).await.unwrap_or_else(|e| panic!("{}\n{e}", statement.sql));
+    let computed = evaluate(&session, &statement).await.unwrap_or_else(|e| panic!("{statement:?}\n{e}"));
     let letters = |numbers: &RoaringBitmap| numbers.iter().map(|number| char::from(b'a' + number as u8)).collect();
     let together: String = letters(&computed.members[*id]);
-    assert_eq!(alone, together, "the two paths disagree: {queries:?}\n{sql}\n{}", statement.sql);
+    assert_eq!(alone, together, "the two paths disagree: {queries:?}\n{sql}\n{statement:?}");
     assert_eq!(computed.goals[*id], computed.members[*id], "a goal is read as a query is");
     let complement =
         standalone_sql(&Rule::Not(Box::new(Rule::Member((*id).to_owned()))), &by_id, scope, &tables).unwrap();

@@ -107,8 +107,15 @@ fn has_faulty(expr: &Expr) -> bool {
 
 /// Every scan is a statement, and every formula is made of what the scans find out.
 fn together(shared: &Shared) {
-    statement(&shared.sql);
-    shared.passes.iter().for_each(|pass| statement(&pass.sql));
+    statement(&shared.profile.sql);
+    if let Some((contacts, of_nobody)) = &shared.contacts {
+        statement(&contacts.sql);
+        statement(of_nobody);
+    }
+    for pass in &shared.passes {
+        statement(&pass.sql);
+        pass.products.iter().for_each(|products| statement(products));
+    }
     for output in &shared.outputs {
         let mut parts = vec![&output.formula];
         while let Some(part) = parts.pop() {

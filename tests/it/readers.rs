@@ -171,8 +171,11 @@ async fn the_nights_plans_survive_being_sent_elsewhere() {
     let (catalogue, _) = Box::pin(catalogue(&project, &landed)).await.unwrap();
     let prepared = prepare(&project, definitions(&project).unwrap(), &catalogue, as_of).unwrap();
     let shared = prepared.segments.shared(prepared.scope, &Tables::of_the_night()).unwrap();
-    let frame = segments::evaluate::plan(&session, &shared).await.unwrap();
-    survives(engine, &session, "segments", frame).await;
+    let contacts = shared.contacts.as_ref().map(|(contacts, _)| contacts);
+    for tested in [Some(&shared.profile), contacts].into_iter().flatten() {
+        let frame = segments::evaluate::plan(&session, tested).await.unwrap();
+        survives(engine, &session, "segments", frame).await;
+    }
 }
 
 const EVENTS: &str = "

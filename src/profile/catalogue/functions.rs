@@ -171,8 +171,9 @@ fn orders() -> Vec<Parameter> {
 
 const OCCURRED: &str = "r.occurred_at";
 /// What an event's product is, where the event itself does not say.
-const CATEGORY: &str = "coalesce(r.category, product.product_category)";
-const LABELS: &str = "product.product_labels";
+pub const CATEGORY: &str = "coalesce(r.category, product.product_category)";
+/// The labels that an event's product was landed with.
+pub const LABELS: &str = "product.product_labels";
 
 fn events() -> Vec<Parameter> {
     vec![row("type", Type::Text, "r.type"), row("date", Type::Day, OCCURRED), count()]

@@ -1,11 +1,12 @@
 //! Where the rows of functions come from: one FROM a table, and what each function wants of its rows.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::days::civil;
 use super::quote::{identifier, text};
 use super::{Scope, Tables};
-use crate::profile::catalogue::Rows;
+use crate::profile::catalogue::{CATEGORY, LABELS, Rows};
 
 /// Functions whose rows are read by one scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +70,24 @@ impl Joined {
     pub(super) fn for_sql<'a>(mut expressions: impl Iterator<Item = &'a str>) -> Self {
         Self { products: expressions.any(|sql| sql.contains("product.")), removals: false }
     }
+}
+
+/// The functions that stand for a join with the products.
+pub(crate) const PRODUCT_CATEGORY: &str = "segment_product_category";
+pub(crate) const PRODUCT_LABELS: &str = "segment_product_labels";
+
+/// An expression over a row and its product, as one over the row alone.
+pub(super) fn by_product_id(sql: &str) -> Cow<'_, str> {
+    match sql {
+        CATEGORY => Cow::Owned(format!("coalesce(r.category, {PRODUCT_CATEGORY}(r.product_id))")),
+        LABELS => Cow::Owned(format!("{PRODUCT_LABELS}(r.product_id)")),
+        of_row => Cow::Borrowed(of_row),
+    }
+}
+
+/// The statement that gives the products behind those functions.
+pub(super) fn products(tables: &Tables) -> String {
+    format!("SELECT product_id, category, labels FROM {}", identifier(&tables.products))
 }
 
 /// When a row happened, and whether that is a civil date and no instant.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::program::{Call, Key, Lookup, Picker, Program, Spans, Total};
 use super::quote::identifier;
 use super::rows::{self, Family, Joined};
-use super::{Scope, Tables, days, place, quote, reach, standalone, test, unknown};
+use super::{Scope, Tables, days, place, reach, standalone, test, unknown};
 use crate::error::{Error, Result};
 use crate::profile::catalogue::{Rows, Source, Type};
 use crate::segments::check::{Aggregate, AttributeTest, Operand, Predicate, RowsTest, Rule};
@@ -26,9 +26,11 @@ pub struct Member<'a> {
 /// Everything that the segments of a night ask, each thing once.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shared {
-    /// The statement over the profile: `customer_no`, then one boolean column a test.
-    pub sql: String,
-    /// How many of those columns there are.
+    /// The statement over the profile: `customer_no`, then a boolean column for each of its tests.
+    pub profile: Tested,
+    /// The same over the contacts, and for a customer without any; none where nothing asks about contacts.
+    pub contacts: Option<(Tested, String)>,
+    /// How many tests there are.
     pub tests: usize,
     /// The profile columns that are read, beside customer_no.
     pub profile_columns: BTreeSet<String>,
@@ -40,6 +42,15 @@ pub struct Shared {
     pub outputs: Vec<Output>,
 }
 
+/// A statement over customers, and the numbers of the tests that its columns after the first are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tested {
+    /// The statement.
+    pub sql: String,
+    /// The tests, in the order of the columns.
+    pub tests: Vec<usize>,
+}
+
 /// One scan over a table's rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pass {
@@ -49,6 +60,8 @@ pub struct Pass {
     pub function: String,
     /// The statement: one row of one value, which holds the answer to every call.
     pub sql: String,
+    /// The statement that gives the products which other functions in `sql` look up; none where they look up none.
+    pub products: Option<String>,
     /// What the aggregate function has to find out.
     pub program: Program,
     /// The columns of the rows that are read, beside the customer's key.
@@ -75,7 +88,7 @@ pub enum Formula {
     Any(Vec<Formula>),
     /// The exact complement.
     Not(Box<Formula>),
-    /// A column of the statement over the profile.
+    /// A column of the statements over the profile and the contacts.
     Test(usize),
     /// A call of a pass.
     Call(usize, usize),
@@ -123,7 +136,8 @@ struct Builder<'a> {
     scope: Scope,
     tables: &'a Tables,
     shared: Shared,
-    tests: Vec<String>,
+    /// Each with whether it is of the contacts.
+    tests: Vec<(String, bool)>,
     known: BTreeMap<String, usize>,
     scans: BTreeMap<Family, Scan>,
 }
@@ -140,12 +154,12 @@ impl Builder<'_> {
             Rule::Member(id) => Formula::Member(id.clone()),
             Rule::Test(test) => {
                 let sql = self.attribute_test(test)?;
-                self.test(sql)
+                self.test(sql, test.attribute.contact)
             }
             Rule::Place(place) => {
                 let (latitude, longitude) = (self.column("latitude", true), self.column("longitude", true));
                 let sql = place::sql(place, &latitude, &longitude, self.scope)?;
-                self.test(sql)
+                self.test(sql, true)
             }
             Rule::Rows(test) => {
                 let Some(family) = Family::of(test.rows) else {
@@ -158,11 +172,11 @@ impl Builder<'_> {
         })
     }
 
-    fn test(&mut self, sql: String) -> Formula {
+    fn test(&mut self, sql: String, of_contacts: bool) -> Formula {
         let next = self.tests.len();
         let number = *self.known.entry(sql.clone()).or_insert(next);
         if number == next {
-            self.tests.push(sql);
+            self.tests.push((sql, of_contacts));
         }
         Formula::Test(number)
     }
@@ -192,15 +206,18 @@ impl Builder<'_> {
     fn finish(self, outputs: Vec<(String, bool, Formula)>) -> Result<Shared> {
         let Self { scope, tables, mut shared, tests, scans, .. } = self;
         let key = tables.key;
-        let columns: String =
-            tests.iter().enumerate().map(|(number, sql)| format!(",\n  {sql} AS test_{number}")).collect();
-        let profile = identifier(&tables.profile);
-        let from = if shared.contact_columns.is_empty() {
-            format!("{profile} p")
-        } else {
-            format!("{} c RIGHT JOIN {profile} p ON c.{key} = p.{key}", identifier(&tables.contacts))
+        let statement = |of_contacts: bool, key: &str, from: &str| {
+            let own = tests.iter().enumerate().filter(|(_, (_, contacts))| *contacts == of_contacts);
+            let (own, columns): (Vec<usize>, Vec<String>) =
+                own.map(|(number, (sql, _))| (number, format!(",\n  {sql} AS test_{number}"))).unzip();
+            Tested { sql: format!("SELECT {key}{}\nFROM {from}", columns.concat()), tests: own }
         };
-        shared.sql = format!("SELECT p.{key}{columns}\nFROM {from}");
+        shared.profile = statement(false, &format!("p.{key}"), &format!("{} p", identifier(&tables.profile)));
+        if !shared.contact_columns.is_empty() {
+            let contacts = identifier(&tables.contacts);
+            let nobody = statement(true, "0", &format!("(VALUES (0)) nobody(n) LEFT JOIN {contacts} c ON FALSE"));
+            shared.contacts = Some((statement(true, &format!("c.{key}"), &format!("{contacts} c")), nobody.sql));
+        }
         shared.tests = tests.len();
         let mut numbers = BTreeMap::new();
         for (family, scan) in scans {
@@ -271,12 +288,13 @@ impl Scan {
         self.removals |= rows::needs_removals(test.rows);
         for pick in &test.picks {
             let Source::Row(sql) = &pick.attribute.source else { continue };
+            let sql = rows::by_product_id(sql);
             if sql == axis.0 && matches!(pick.attribute.kind, Type::Day | Type::CivilDate) {
                 ranges = reach::intersect(&ranges, &reach::ranges(pick, scope)?);
             } else if let Some((lookup, values)) = values(pick) {
-                asked.keys.push(self.key(sql, lookup, values));
+                asked.keys.push(self.key(&sql, lookup, values));
             } else {
-                let condition = only_of(test.rows, test::of_column(sql, pick, scope)?);
+                let condition = only_of(test.rows, test::of_column(&sql, pick, scope)?);
                 asked.flags.push(place_of(&mut self.flags, condition));
             }
         }
@@ -285,7 +303,8 @@ impl Scan {
         let mut asks = Vec::new();
         for one in &test.aggregates {
             let kind = &one.test.attribute.kind;
-            let mut measure = |sql: &str| place_of(&mut self.measures, standalone::measure(sql, kind));
+            let mut measure =
+                |sql: &str| place_of(&mut self.measures, standalone::measure(&rows::by_product_id(sql), kind));
             let total = match &one.aggregate {
                 Aggregate::Count => Total::Count,
                 Aggregate::Sum(sql) => Total::Sum(measure(sql)),
@@ -343,23 +362,25 @@ impl Scan {
             .chain(self.flags.iter().map(String::as_str))
             .chain(self.measures.iter().map(String::as_str))
             .collect();
-        let joined = Joined { removals: self.removals, ..Joined::for_sql(columns.iter().copied()) };
-        let function = format!("segment_calls_{}", family.name());
+        let joined = Joined { products: false, removals: self.removals };
+        let names = |function: &str| columns.iter().any(|sql| sql.contains(function));
+        let products = (names(rows::PRODUCT_CATEGORY) || names(rows::PRODUCT_LABELS)).then(|| rows::products(tables));
+        let function = calls_function(family);
         let from = rows::from(family, joined, tables, scope);
-        let kept = self.kept(&program);
+        let kept = self.kept(family, &program);
         let sql = format!("SELECT {function}(r.{}, {}) AS answers\nFROM {from}{kept}", tables.key, columns.join(", "));
         let mut read = rows::columns(&columns.join(", "));
-        if joined.products || joined.removals {
+        if joined.removals {
             read.insert("product_id".to_owned());
         }
         if joined.removals || kept.contains("r.type") {
             read.insert("type".to_owned());
         }
-        Ok(Pass { family, function, sql, program, columns: read })
+        Ok(Pass { family, function, sql, products, program, columns: read })
     }
 
     /// What no picker wants need not be read: WHERE the days and types that some call asks about.
-    fn kept(&self, program: &Program) -> String {
+    fn kept(&self, family: Family, program: &Program) -> String {
         let mut conditions = Vec::new();
         if let [(axis, civil)] = self.axes.as_slice()
             && let Some(first) = program.since()
@@ -369,14 +390,21 @@ impl Scan {
         }
         let kind = self.keys.iter().position(|(sql, lookup, _)| sql == "r.type" && *lookup == Lookup::Exact);
         let all_typed = |kind: usize| self.pickers.iter().all(|asked| asked.keys.iter().any(|(key, _)| *key == kind));
-        if let Some(kind) = kind.filter(|kind| all_typed(*kind))
-            && let Some((_, _, values)) = self.keys.get(kind)
-        {
-            let list: Vec<String> = values.iter().map(|value| quote::text(value)).collect();
-            conditions.push(format!("r.type IN ({})", list.join(", ")));
+        if kind.is_some_and(all_typed) {
+            conditions.push(format!("{}(r.type)", kinds_function(family)));
         }
         if conditions.is_empty() { String::new() } else { format!("\nWHERE {}", conditions.join(" AND ")) }
     }
+}
+
+/// The name of the aggregate function that answers the calls of a scan.
+fn calls_function(family: Family) -> String {
+    format!("segment_calls_{}", family.name())
+}
+
+/// The name of the function that tells whether some call of a scan asks for a type.
+pub(crate) fn kinds_function(family: Family) -> String {
+    format!("{}_kinds", calls_function(family))
 }
 
 /// The values of which one must be the row's, where a test is an equality that can be looked up.

@@ -3,10 +3,10 @@
 use datafusion::error::Result;
 use roaring::RoaringBitmap;
 
-use super::found::{Found, Stretches, nothing, together};
+use super::found::{Found, Stretches};
 use super::merged::{by_picker, take};
 use crate::segments::compile::holds_without_rows;
-use crate::segments::compile::program::{Call, Program, Total};
+use crate::segments::compile::program::{Call, Program};
 
 /// Who satisfies a call: these customers, or all but these.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,135 +17,10 @@ pub struct Answer {
     pub customers: RoaringBitmap,
 }
 
-/// The answer of every call, in their order.
-pub(super) fn answers(program: &Program, stretches: &[Stretches], found: &mut [Found]) -> Vec<Answer> {
-    let mut answers = unanswered(program);
-    for (own, found) in stretches.iter().zip(found) {
-        match found.existing() {
-            Some(existing) => of_existing(program, own, &existing, &mut answers),
-            None => of_entries(program, own, found, &mut answers),
-        }
-    }
-    answers
-}
-
 /// The answers as they are when nobody has a row.
 pub(super) fn unanswered(program: &Program) -> Vec<Answer> {
     let answer = |call: &Call| Answer { all_but: holds_without_rows(&call.asks), customers: RoaringBitmap::new() };
     program.calls.iter().map(answer).collect()
-}
-
-/// Where only existence is asked, all rows are alike: a call holds for everybody who has one, or for nobody who has.
-pub(super) fn of_existing(
-    program: &Program,
-    stretches: &Stretches,
-    existing: &[RoaringBitmap],
-    answers: &mut [Answer],
-) {
-    for (number, within) in &stretches.calls {
-        let (Some(call), Some(answer)) = (program.calls.get(*number), answers.get_mut(*number)) else { continue };
-        let with_rows = call.asks.iter().all(|(_, spans)| spans.contains(Some(1)));
-        if with_rows != answer.all_but {
-            let some = existing.iter().zip(within).filter(|(_, within)| **within).map(|(customers, _)| customers);
-            some.for_each(|customers| answer.customers |= customers);
-        }
-    }
-}
-
-fn of_entries(program: &Program, stretches: &Stretches, found: &mut Found, answers: &mut [Answer]) {
-    let calls = stretches.asked_of(program);
-    let mut rows = Rows::default();
-    let mut customer = None;
-    for entry in found.entries(stretches) {
-        if let Some(before) = customer.filter(|before| *before != entry.customer) {
-            rows.settle(before, stretches, &calls, answers);
-            rows.clear();
-        }
-        customer = Some(entry.customer);
-        rows.add(stretches, entry.stretch, entry.count, entry.totals.iter().copied());
-    }
-    if let Some(last) = customer {
-        rows.settle(last, stretches, &calls, answers);
-    }
-}
-
-/// What was found of one customer for one picker: by stretch how many rows, and what they come to.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    by_stretch: Vec<(usize, u32)>,
-    /// So many for each stretch as there are totals.
-    totals: Vec<i128>,
-}
-
-impl Rows {
-    pub(super) fn clear(&mut self) {
-        self.by_stretch.clear();
-        self.totals.clear();
-    }
-
-    /// Adds rows of a stretch.
-    pub(super) fn add(
-        &mut self,
-        stretches: &Stretches,
-        stretch: usize,
-        count: u32,
-        values: impl Iterator<Item = i128>,
-    ) {
-        let width = stretches.totals.len();
-        match self.by_stretch.iter().position(|(known, _)| *known == stretch) {
-            Some(place) => {
-                if let Some((_, known)) = self.by_stretch.get_mut(place) {
-                    *known = known.saturating_add(count);
-                }
-                let known = self.totals.get_mut(place * width..(place + 1) * width).unwrap_or_default();
-                for ((known, value), total) in known.iter_mut().zip(values).zip(&stretches.totals) {
-                    *known = together(*total, *known, value);
-                }
-            }
-            None => {
-                self.by_stretch.push((stretch, count));
-                self.totals.extend(values.take(width));
-            }
-        }
-    }
-
-    /// Notes for each call whether it holds for the customer.
-    pub(super) fn settle(
-        &self,
-        customer: u32,
-        stretches: &Stretches,
-        calls: &[(usize, &Call, &[bool])],
-        answers: &mut [Answer],
-    ) {
-        for (number, call, within) in calls {
-            let holds = self.satisfy(call, stretches, within);
-            if let Some(answer) = answers.get_mut(*number)
-                && holds != answer.all_but
-            {
-                // Customers come in their order, so that none is refused.
-                let _ = answer.customers.try_push(customer);
-            }
-        }
-    }
-
-    fn satisfy(&self, call: &Call, stretches: &Stretches, within: &[bool]) -> bool {
-        let is_inside = |stretch: usize| within.get(stretch) == Some(&true);
-        if call.asks.is_empty() {
-            return self.by_stretch.iter().any(|(stretch, _)| is_inside(*stretch));
-        }
-        call.asks.iter().all(|(total, spans)| {
-            if *total == Total::Count {
-                let inside = self.by_stretch.iter().filter(|(stretch, _)| is_inside(*stretch));
-                return spans.contains(Some(inside.map(|(_, count)| i128::from(*count)).sum()));
-            }
-            let Some(place) = stretches.totals.iter().position(|known| known == total) else { return false };
-            let parts = self.by_stretch.iter().zip(self.totals.chunks(stretches.totals.len()));
-            let inside = parts.filter(|((stretch, _), _)| is_inside(*stretch)).filter_map(|(_, own)| own.get(place));
-            let value = inside.fold(nothing(*total), |value, part| together(*total, value, *part));
-            let missing = !matches!(total, Total::Sum(_)) && value == nothing(*total);
-            spans.contains((!missing).then_some(value))
-        })
-    }
 }
 
 /// The answers as bytes.
@@ -185,12 +60,12 @@ pub(super) fn write_found(stretches: &[Stretches], found: &mut [Found]) -> Resul
                 customers.serialize_into(&mut bytes)?;
             }
         } else {
-            for entry in found.entries(own) {
-                bytes.extend_from_slice(&entry.customer.to_le_bytes());
-                bytes.extend_from_slice(&u32::try_from(entry.stretch).unwrap_or(u32::MAX).to_le_bytes());
-                bytes.extend_from_slice(&entry.count.to_le_bytes());
-                entry.totals.iter().for_each(|total| bytes.extend_from_slice(&total.to_le_bytes()));
-            }
+            found.entries(own, |customer, stretch, count, totals| {
+                bytes.extend_from_slice(&customer.to_le_bytes());
+                bytes.extend_from_slice(&u32::try_from(stretch).unwrap_or(u32::MAX).to_le_bytes());
+                bytes.extend_from_slice(&count.to_le_bytes());
+                totals.iter().for_each(|total| bytes.extend_from_slice(&total.to_le_bytes()));
+            });
         }
         let length = (bytes.len() - begin) as u64;
         if let Some(place) = bytes.get_mut(length_at..begin) {

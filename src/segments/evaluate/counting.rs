@@ -9,7 +9,7 @@ use super::found::{customer_of, entry};
 pub(super) const PENDING: usize = 128;
 
 /// From so many entries on it is looked whether an array would be smaller than the map.
-const FIRST_LOOK: usize = 1024;
+pub(super) const FIRST_LOOK: usize = 1024;
 
 /// Bytes of an entry in a map, its empty places included.
 pub(super) const MAP_ENTRY: usize = 24;
@@ -113,24 +113,23 @@ impl Counting {
         kept + self.pending.capacity() * size_of::<(u64, u32)>()
     }
 
-    /// Customer, stretch and count of every entry, by customer and then stretch.
-    pub(super) fn entries(&mut self) -> Box<dyn Iterator<Item = (u32, usize, u32)> + '_> {
+    /// Shows customer, stretch and count of every entry, by customer and then stretch.
+    pub(super) fn entries(&mut self, mut show: impl FnMut(u32, usize, u32)) {
         self.settle();
         match &self.kept {
             Kept::Few(counts) => {
                 let mut all: Vec<(u64, u32)> = counts.iter().map(|(entry, count)| (*entry, *count)).collect();
                 all.sort_unstable();
-                Box::new(all.into_iter().map(|(entry, count)| {
+                for (entry, count) in all {
                     let (customer, stretch) = customer_of(entry);
-                    (customer, stretch, count)
-                }))
+                    show(customer, stretch, count);
+                }
             }
             Kept::Many(counts) => {
-                let some = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-                Box::new(some.map(|(place, count)| {
-                    let customer = u32::try_from(place / self.width).unwrap_or(u32::MAX);
-                    (customer, place % self.width, u32::from(*count))
-                }))
+                for (customer, counts) in (0..).zip(counts.chunks(self.width)) {
+                    let some = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+                    some.for_each(|(stretch, count)| show(customer, stretch, u32::from(*count)));
+                }
             }
         }
     }
@@ -155,8 +154,8 @@ mod tests {
     }
 
     fn entries(counting: &mut Counting) -> BTreeMap<(u32, usize), u32> {
-        let entries: Vec<_> =
-            counting.entries().map(|(customer, stretch, count)| ((customer, stretch), count)).collect();
+        let mut entries = Vec::new();
+        counting.entries(|customer, stretch, count| entries.push(((customer, stretch), count)));
         assert!(entries.is_sorted(), "entries come by customer and then stretch");
         entries.into_iter().collect()
     }

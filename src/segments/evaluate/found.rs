@@ -2,11 +2,12 @@
 //!
 //! A picker's calls name days; the ends of all their ranges cut the axis into *stretches*, and what is found is kept by
 //! customer and stretch. However many calls differ only in their days and thresholds, a row is one entry. Memory follows
-//! the customers that were found: compressed bitmaps where only existence is asked, and where counts are asked, a map that
-//! becomes a plain array once that is smaller (`counting`, `totals`).
+//! the customers that were found: compressed bitmaps where only existence is asked, plain bits from one customer in 32 on, and
+//! where counts are asked, a map that becomes a plain array once that is smaller (`counting`, `totals`).
 
 use roaring::RoaringBitmap;
 
+use super::bits::{set, set_of};
 use super::counting::Counting;
 use super::totals::Totals;
 use crate::segments::compile::program::{Call, Program, Total};
@@ -15,11 +16,16 @@ use crate::segments::compile::program::{Call, Program, Total};
 #[derive(Debug, Default, Clone)]
 pub(super) struct Gathering {
     bitmap: RoaringBitmap,
+    /// A bit a customer, in place of the bitmap, once they are so many that this takes little more.
+    flat: Vec<u8>,
     pending: Vec<u32>,
 }
 
 /// Customers that are held back before they are sorted into the bitmap.
 const PENDING: usize = 4096;
+
+/// From one of so many customers on, a bit for each of them all takes four bytes a member at most.
+const DENSE: u64 = 32;
 
 impl Gathering {
     fn add(&mut self, customer: u32) {
@@ -30,16 +36,40 @@ impl Gathering {
     }
 
     fn settle(&mut self) {
+        if !self.flat.is_empty() {
+            let Self { flat, pending, .. } = self;
+            return pending.drain(..).for_each(|customer| set(flat, customer));
+        }
         self.pending.sort_unstable();
         self.pending.dedup();
         // A sorted list without repetitions cannot be refused.
         if let Ok(part) = RoaringBitmap::from_sorted_iter(self.pending.drain(..)) {
             self.bitmap |= part;
         }
+        let last = self.bitmap.max().map_or(0, u64::from);
+        if self.bitmap.len() >= PENDING as u64 && self.bitmap.len() * DENSE > last {
+            self.flat = vec![0; last as usize / 8 + 1];
+            std::mem::take(&mut self.bitmap).iter().for_each(|customer| set(&mut self.flat, customer));
+        }
+    }
+
+    /// The set.
+    fn take(&mut self) -> RoaringBitmap {
+        self.settle();
+        let flat = std::mem::take(&mut self.flat);
+        if flat.is_empty() { std::mem::take(&mut self.bitmap) } else { set_of(0, &flat) }
+    }
+
+    /// Adds a set.
+    fn add_all(&mut self, customers: &RoaringBitmap) {
+        match self.flat.is_empty() {
+            true => self.bitmap |= customers,
+            false => customers.iter().for_each(|customer| set(&mut self.flat, customer)),
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.bitmap.serialized_size() + self.pending.capacity() * size_of::<u32>()
+        self.bitmap.serialized_size() + self.flat.capacity() + self.pending.capacity() * size_of::<u32>()
     }
 }
 
@@ -111,6 +141,11 @@ impl Stretches {
         (self.asked.get(stretch) == Some(&true)).then_some(stretch)
     }
 
+    /// Where one stretch ends and the next begins, in order.
+    pub(super) fn ends(&self) -> &[i64] {
+        &self.ends
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len() + 1
@@ -149,15 +184,6 @@ pub(super) enum Found {
     Totals(Totals),
 }
 
-/// Rows of one customer on one stretch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) customer: u32,
-    pub(super) stretch: usize,
-    pub(super) count: u32,
-    pub(super) totals: Vec<i128>,
-}
-
 /// What a total is of no row. Sums begin at 0; no decimal of 38 digits is as large as these ends.
 pub(super) fn nothing(total: Total) -> i128 {
     match total {
@@ -181,7 +207,7 @@ impl Found {
         match (stretches.cap, stretches.totals.is_empty()) {
             (None, _) => Found::Exists(vec![Gathering::default(); stretches.len()]),
             (Some(cap), true) => Found::Counts(Counting::new(stretches.len(), cap)),
-            (Some(_), false) => Found::Totals(Totals::default()),
+            (Some(_), false) => Found::Totals(Totals::new(stretches.len())),
         }
     }
 
@@ -217,8 +243,7 @@ impl Found {
     /// Who has a row, by stretch; `None` where more than that was asked.
     pub(super) fn existing(&mut self) -> Option<Vec<RoaringBitmap>> {
         let Found::Exists(by_stretch) = self else { return None };
-        by_stretch.iter_mut().for_each(Gathering::settle);
-        Some(by_stretch.iter_mut().map(|gathering| std::mem::take(&mut gathering.bitmap)).collect())
+        Some(by_stretch.iter_mut().map(Gathering::take).collect())
     }
 
     /// Adds customers who have a row on a stretch.
@@ -226,21 +251,42 @@ impl Found {
         if let Found::Exists(by_stretch) = self
             && let Some(gathering) = by_stretch.get_mut(stretch)
         {
-            gathering.bitmap |= customers;
+            gathering.add_all(customers);
         }
     }
 
-    /// Every entry, by customer and then stretch.
-    pub(super) fn entries<'a>(&'a mut self, stretches: &'a Stretches) -> Box<dyn Iterator<Item = Entry> + 'a> {
+    /// Shows every entry, by customer and then stretch: its number of rows, and what they come to.
+    pub(super) fn entries(&mut self, stretches: &Stretches, mut show: impl FnMut(u32, usize, u32, &[i128])) {
         match self {
-            Found::Exists(_) => Box::new(std::iter::empty()),
-            Found::Counts(counts) => Box::new(counts.entries().map(|(customer, stretch, count)| Entry {
-                customer,
-                stretch,
-                count,
-                totals: Vec::new(),
-            })),
-            Found::Totals(totals) => Box::new(totals.entries(&stretches.totals)),
+            Found::Exists(_) => {}
+            Found::Counts(counts) => counts.entries(|customer, stretch, count| show(customer, stretch, count, &[])),
+            Found::Totals(totals) => totals.entries(&stretches.totals, show),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn customers_are_gathered_whatever_they_are_kept_in() {
+        let close = |n: u32| n * 7_919 % 30_000;
+        let far = |n: u32| n * 7_919 % 30_000 * 1_000;
+        // Close together, then one far beyond; far apart; few.
+        for (customers, is_flat) in [
+            ((0..40_000).map(close).chain([5_000_000]).collect::<Vec<u32>>(), true),
+            ((0..40_000).map(far).collect(), false),
+            ((0..50).map(close).collect(), false),
+        ] {
+            let mut gathering = Gathering::default();
+            customers.iter().for_each(|customer| gathering.add(*customer));
+            assert_eq!(!gathering.flat.is_empty(), is_flat);
+            let more = RoaringBitmap::from([1, 7_000_000]);
+            gathering.add_all(&more);
+            assert!(gathering.bytes() > 0);
+            assert_eq!(gathering.take(), customers.into_iter().collect::<RoaringBitmap>() | more);
+            assert_eq!(gathering.take(), RoaringBitmap::new(), "what was taken is gone");
         }
     }
 }

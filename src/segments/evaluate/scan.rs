@@ -3,49 +3,82 @@
 //! Rows are split by their type first. Within a type a picker that asks for an id, a category or another known value is
 //! found by the row's own value; only pickers that ask for none are looked at for every row of the type.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, ListArray, StringViewArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type};
-use datafusion::common::exec_datafusion_err;
-use datafusion::error::Result;
-use hashbrown::HashMap;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef};
+use datafusion::error::Result;
+
+use super::codes::{Codes, NO_CODES};
+use super::columns::{Columns, NO_SPAN, NOBODY};
 use super::found::{Found, Stretches};
-use crate::segments::compile::program::{Key, Lookup, Program, Total};
-
-/// Between the levels of a category path.
-const LEVEL: &str = " > ";
-
-/// Paths and lists that are remembered between rows; beyond, the memory begins anew.
-const REMEMBERED: usize = 100_000;
+use super::spans::Cuts;
+use crate::segments::compile::program::{Key, Program, Total};
 
 /// A program, and how its pickers are found.
 #[derive(Debug)]
 pub(super) struct Index {
     pub(super) program: Arc<Program>,
     pub(super) stretches: Vec<Stretches>,
+    pickers: Vec<Ready>,
+    /// By axis, where the days of some call begin or end: on a span between, every picker stays on one stretch.
+    cuts: Vec<Cuts>,
     /// Pickers by the code of the type that they ask for.
-    by_kind: HashMap<u32, Group>,
+    by_kind: Vec<Group>,
     /// Pickers that ask for no type.
     of_any_kind: Group,
 }
 
+/// A picker as rows meet it.
+#[derive(Debug)]
+struct Ready {
+    axis: usize,
+    /// By the span of the axis, the stretch; [`NOT_ASKED`] where no call asks about it.
+    stretch_of: Vec<u32>,
+    flags: Vec<usize>,
+    /// The keys beside the type and the one that it is found by, each with the codes of which one must be the row's.
+    keys: Vec<(usize, Vec<u32>)>,
+    /// The measures of its totals; none for a count.
+    measures: Vec<(Total, usize)>,
+}
+
+/// A stretch that no call asks about.
+const NOT_ASKED: u32 = u32::MAX;
+
 /// Pickers for rows of one type.
 #[derive(Debug, Default)]
 struct Group {
-    /// For a key, by the code of a value, the pickers that ask for it.
-    keyed: Vec<(usize, HashMap<u32, Vec<u32>>)>,
+    keyed: Vec<Keyed>,
     /// Pickers that ask for no value.
     plain: Vec<u32>,
 }
 
+/// Pickers that are found by one key.
+#[derive(Debug)]
+struct Keyed {
+    key: usize,
+    /// By the code of a value, the pickers that ask for it.
+    by_code: Vec<Vec<u32>>,
+    /// Its number among all of them.
+    number: usize,
+}
+
 impl Index {
     pub(super) fn new(program: Arc<Program>) -> Self {
-        let stretches = (0..program.pickers.len()).map(|picker| Stretches::of(picker, &program.calls)).collect();
-        let mut index = Self { stretches, by_kind: HashMap::new(), of_any_kind: Group::default(), program };
-        let program = Arc::clone(&index.program);
-        for (number, picker) in program.pickers.iter().enumerate() {
+        let stretches: Vec<Stretches> =
+            (0..program.pickers.len()).map(|picker| Stretches::of(picker, &program.calls)).collect();
+        let cuts = (0..program.axes).map(|axis| {
+            let own = program.pickers.iter().zip(&stretches).filter(|(picker, _)| picker.axis == axis);
+            Cuts::new(own.flat_map(|(_, stretches)| stretches.ends()).copied().collect())
+        });
+        let cuts: Vec<Cuts> = cuts.collect();
+        let mut by_kind = Vec::new();
+        if let Some(kind) = program.kind.and_then(|kind| program.keys.get(kind)) {
+            by_kind.resize_with(kind.values.len(), Group::default);
+        }
+        let mut of_any_kind = Group::default();
+        let mut pickers = Vec::new();
+        let mut sites = 0;
+        for (number, (picker, stretches)) in program.pickers.iter().zip(&stretches).enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             let kinds = program.kind.and_then(|kind| picker.keys.iter().find(|(key, _)| *key == kind));
             // The key of the fewest values is the most telling; exact values before paths, paths before lists.
@@ -54,102 +87,69 @@ impl Index {
                 .iter()
                 .filter(|(key, _)| Some(*key) != program.kind)
                 .min_by_key(|(key, codes)| (codes.len(), program.keys.get(*key).map(|key| key.lookup), *key));
+            let mut add = |group: &mut Group| group.add(number, telling, &program.keys, &mut sites);
             match kinds {
-                None => index.of_any_kind.add(number, telling),
-                Some((_, kinds)) => {
-                    for kind in kinds {
-                        index.by_kind.entry(*kind).or_default().add(number, telling);
-                    }
+                None => add(&mut of_any_kind),
+                Some((_, codes)) => {
+                    codes.iter().for_each(|kind| by_kind.get_mut(*kind as usize).into_iter().for_each(&mut add));
                 }
             }
+            // Two parameters may ask about one column: the row was found by one of the two.
+            let found_by =
+                |asked: &(usize, Vec<u32>)| [kinds, telling].into_iter().flatten().any(|by| std::ptr::eq(by, asked));
+            let measures = stretches.totals.iter().filter_map(|total| match total {
+                Total::Sum(measure) | Total::Min(measure) | Total::Max(measure) => Some((*total, *measure)),
+                Total::Count => None,
+            });
+            pickers.push(Ready {
+                axis: picker.axis,
+                stretch_of: cuts.get(picker.axis).map_or_else(Vec::new, |cuts| stretches_by_span(stretches, cuts)),
+                flags: picker.flags.clone(),
+                keys: picker.keys.iter().filter(|asked| !found_by(asked)).cloned().collect(),
+                measures: measures.collect(),
+            });
         }
-        index
+        Self { program, stretches, pickers, cuts, by_kind, of_any_kind }
     }
+
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.by_kind.iter().chain([&self.of_any_kind])
+    }
+}
+
+/// The stretch on each span of an axis.
+fn stretches_by_span(stretches: &Stretches, cuts: &Cuts) -> Vec<u32> {
+    // The first instant of a span decides: stretches end where spans do.
+    let number = |stretch: usize| u32::try_from(stretch).unwrap_or(NOT_ASKED);
+    cuts.firsts().map(|first| stretches.at(first).map_or(NOT_ASKED, number)).collect()
 }
 
 impl Group {
-    fn add(&mut self, picker: u32, telling: Option<&(usize, Vec<u32>)>) {
+    fn add(&mut self, picker: u32, telling: Option<&(usize, Vec<u32>)>, keys: &[Key], sites: &mut usize) {
         let Some((key, codes)) = telling else { return self.plain.push(picker) };
-        let place = self.keyed.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
-            self.keyed.push((*key, HashMap::new()));
+        let place = self.keyed.iter().position(|known| known.key == *key).unwrap_or_else(|| {
+            let values = keys.get(*key).map_or(0, |key| key.values.len());
+            self.keyed.push(Keyed { key: *key, by_code: vec![Vec::new(); values], number: *sites });
+            *sites += 1;
             self.keyed.len() - 1
         });
-        if let Some((_, by_code)) = self.keyed.get_mut(place) {
-            codes.iter().for_each(|code| by_code.entry(*code).or_default().push(picker));
-        }
-    }
-}
-
-/// What a scan remembers of one key.
-#[derive(Debug)]
-struct Codes {
-    lookup: Lookup,
-    by_value: HashMap<String, u32>,
-    /// Lists of codes; the first has none, then one for each code alone.
-    lists: Vec<Vec<u32>>,
-    /// Path or list of values → its list.
-    remembered: HashMap<String, u32>,
-}
-
-impl Codes {
-    fn new(key: &Key) -> Self {
-        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        let by_value = key.values.iter().enumerate().map(|(place, value)| (value.clone(), number(place))).collect();
-        let alone = (0..key.values.len()).map(|place| vec![number(place)]);
-        let lists = std::iter::once(Vec::new()).chain(alone).collect();
-        Self { lookup: key.lookup, by_value, lists, remembered: HashMap::new() }
-    }
-
-    /// The list of a text's codes.
-    fn of_text(&mut self, text: &str) -> u32 {
-        if self.lookup == Lookup::Exact {
-            return self.by_value.get(text).map_or(0, |code| code + 1);
-        }
-        if let Some(list) = self.remembered.get(text) {
-            return *list;
-        }
-        let prefixes = text.match_indices(LEVEL).map(|(at, _)| text.get(..at).unwrap_or(text)).chain([text]);
-        let codes = prefixes.filter_map(|prefix| self.by_value.get(prefix).copied()).collect();
-        let list = self.list(codes);
-        self.remember(text.to_owned(), list)
-    }
-
-    /// The list of the codes of a list's elements.
-    fn of_elements<'a>(&mut self, elements: impl Iterator<Item = &'a str>) -> u32 {
-        // An element as landed may be in capitals that the value asked for has not.
-        let may_differ = |element: &str| !element.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-        let code_of = |element: &str| match self.by_value.get(element) {
-            None if may_differ(element) => self.by_value.get(&element.to_lowercase()),
-            known => known,
-        };
-        let codes: Vec<u32> = elements.filter_map(code_of).copied().collect();
-        self.list(codes)
-    }
-
-    fn list(&mut self, mut codes: Vec<u32>) -> u32 {
-        codes.sort_unstable();
-        codes.dedup();
-        match codes.as_slice() {
-            [] => 0,
-            [code] => code + 1,
-            _ => {
-                let name = codes.iter().map(|code| format!("{code},")).collect::<String>();
-                if let Some(list) = self.remembered.get(&name) {
-                    return *list;
-                }
-                self.lists.push(codes);
-                let list = u32::try_from(self.lists.len() - 1).unwrap_or(0);
-                self.remember(name, list)
+        let Some(keyed) = self.keyed.get_mut(place) else { return };
+        for code in codes {
+            if let Some(pickers) = keyed.by_code.get_mut(*code as usize) {
+                pickers.push(picker);
             }
         }
     }
+}
 
-    fn remember(&mut self, text: String, list: u32) -> u32 {
-        if self.remembered.len() >= REMEMBERED {
-            self.remembered.clear();
-        }
-        self.remembered.insert(text, list);
-        list
+impl Keyed {
+    /// The pickers that ask for one of some codes.
+    fn of_codes(&self, codes: &[u32]) -> Box<[u32]> {
+        let of_code = |code: &u32| self.by_code.get(*code as usize).map(Vec::as_slice).unwrap_or_default();
+        let mut pickers: Vec<u32> = codes.iter().flat_map(of_code).copied().collect();
+        pickers.sort_unstable();
+        pickers.dedup();
+        pickers.into()
     }
 }
 
@@ -158,195 +158,154 @@ impl Codes {
 pub(super) struct Scan {
     index: Arc<Index>,
     codes: Vec<Codes>,
+    /// For every [`Keyed`], by list of codes, the pickers that ask for one of them, once a row had it.
+    by_list: Vec<ByList>,
     pub(super) found: Vec<Found>,
-    /// The last row that each picker has picked: a row with several of its values is still one row.
-    picked: Vec<u64>,
-    rows: u64,
+    /// The rows of a batch that have a customer, and those of each type.
+    rows: Vec<u32>,
+    by_kind: Vec<Vec<u32>>,
 }
 
-/// The columns of one batch.
-struct Columns {
-    customers: Int64Array,
-    axes: Vec<Int64Array>,
-    keys: Vec<KeyColumn>,
-    flags: Vec<BooleanArray>,
-    measures: Vec<Decimal128Array>,
+/// By list of codes, pickers.
+#[derive(Debug, Default, Clone)]
+struct ByList {
+    pickers: Vec<Option<Box<[u32]>>>,
+    /// How many pickers all lists have together.
+    held: usize,
 }
 
-/// A key's column, and for each row its list of codes once it was looked up.
-struct KeyColumn {
-    values: Values,
-    lists: Vec<u32>,
-}
+impl ByList {
+    /// The pickers of a list, found out by `of_list` where no row had it yet.
+    fn of(&mut self, list: usize, of_list: impl FnOnce() -> Box<[u32]>) -> &[u32] {
+        if list >= self.pickers.len() {
+            self.pickers.resize(list + 1, None);
+        }
+        let Some(known) = self.pickers.get_mut(list) else { return &[] };
+        if known.is_none() {
+            let pickers = of_list();
+            self.held += pickers.len();
+            *known = Some(pickers);
+        }
+        known.as_deref().unwrap_or_default()
+    }
 
-enum Values {
-    Texts(StringViewArray),
-    /// The lists, and what they are lists of.
-    Lists(ListArray, StringViewArray),
-}
-
-const UNKNOWN: u32 = u32::MAX;
-
-impl Columns {
-    fn read(values: &[ArrayRef], program: &Program) -> Result<Self> {
-        let rows = values.first().map_or(0, |column| column.len());
-        let mut columns = values.iter();
-        let mut next = || columns.next().ok_or_else(|| exec_datafusion_err!("the segments' rows lack a column"));
-        let integers = |column: &ArrayRef| -> Result<Int64Array> {
-            // Days since 1970 are 32 bits wide, and become numbers only by way of those.
-            let column = if column.data_type() == &DataType::Date32 {
-                cast(column, &DataType::Int32)?
-            } else {
-                Arc::clone(column)
-            };
-            Ok(cast(&column, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
-        };
-        let customers = integers(next()?)?;
-        let mut axes = Vec::new();
-        for _ in 0..program.axes {
-            axes.push(integers(next()?)?);
-        }
-        let mut keys = Vec::new();
-        for key in &program.keys {
-            let column = next()?;
-            let values = match key.lookup {
-                Lookup::Exact | Lookup::Path => {
-                    Values::Texts(cast(column, &DataType::Utf8View)?.as_string_view().clone())
-                }
-                Lookup::Elements => {
-                    let element = Arc::new(Field::new("element", DataType::Utf8View, true));
-                    let lists = cast(column, &DataType::List(element))?.as_list::<i32>().clone();
-                    let elements = lists.values().as_string_view().clone();
-                    Values::Lists(lists, elements)
-                }
-            };
-            keys.push(KeyColumn { values, lists: vec![UNKNOWN; rows] });
-        }
-        let mut flags = Vec::new();
-        for _ in 0..program.flags {
-            flags.push(next()?.as_boolean().clone());
-        }
-        let mut measures = Vec::new();
-        for _ in 0..program.measures {
-            measures.push(next()?.as_primitive::<Decimal128Type>().clone());
-        }
-        Ok(Self { customers, axes, keys, flags, measures })
+    fn bytes(&self) -> usize {
+        self.pickers.capacity() * size_of::<Option<Box<[u32]>>>() + self.held * size_of::<u32>()
     }
 }
 
 impl Scan {
     pub(super) fn new(index: Arc<Index>) -> Self {
-        let codes = index.program.keys.iter().map(Codes::new).collect();
+        let codes: Vec<Codes> = index.program.keys.iter().map(Codes::new).collect();
         let found = index.stretches.iter().map(Found::new).collect();
-        let picked = vec![0; index.program.pickers.len()];
-        Self { index, codes, found, picked, rows: 0 }
+        let by_list = vec![ByList::default(); index.groups().map(|group| group.keyed.len()).sum()];
+        let by_kind = vec![Vec::new(); index.by_kind.len()];
+        Self { index, codes, by_list, found, rows: Vec::new(), by_kind }
     }
 
     /// Looks at the rows of a batch.
     ///
     /// # Errors
-    /// Columns of other types than the program says, and a customer's number outside 0 to 2³² − 1.
+    /// Columns of other types than the program says, and a customer's number outside 0 to 2³² − 2.
     pub(super) fn read(&mut self, values: &[ArrayRef]) -> Result<()> {
         let index = Arc::clone(&self.index);
-        let mut columns = Columns::read(values, &index.program)?;
-        for row in 0..columns.customers.len() {
-            if columns.customers.is_null(row) {
-                continue;
-            }
-            let customer = u32::try_from(columns.customers.value(row))
-                .map_err(|_| exec_datafusion_err!("a row has a customer number that is negative or too large"))?;
-            self.rows += 1;
-            self.look(&index, &index.of_any_kind, &mut columns, row, customer);
-            if let Some(kind) = index.program.kind {
-                let list = self.list_of(&mut columns, kind, row);
-                let code = self.codes.get(kind).and_then(|codes| codes.lists.get(list as usize)?.first());
-                if let Some(group) = code.and_then(|code| index.by_kind.get(code)) {
-                    self.look(&index, group, &mut columns, row, customer);
+        let mut columns = Columns::read(values, &index.program, &index.cuts)?;
+        self.forget();
+        let rows = (0_u32..).zip(&columns.customers).filter(|(_, customer)| **customer != NOBODY);
+        self.rows.clear();
+        self.rows.extend(rows.map(|(row, _)| row));
+        let rows = std::mem::take(&mut self.rows);
+        self.look(&index, &index.of_any_kind, &mut columns, &rows);
+        if let Some(kind) = index.program.kind {
+            let mut by_kind = std::mem::take(&mut self.by_kind);
+            by_kind.iter_mut().for_each(Vec::clear);
+            if let (Some(column), Some(codes)) = (columns.keys.get_mut(kind), self.codes.get_mut(kind)) {
+                for row in &rows {
+                    // The list of a code alone comes after that of none.
+                    let code = column.list_of(codes, *row as usize).checked_sub(1);
+                    if let Some(of_kind) = code.and_then(|code| by_kind.get_mut(code as usize)) {
+                        of_kind.push(*row);
+                    }
                 }
             }
+            for (group, rows) in index.by_kind.iter().zip(&by_kind) {
+                self.look(&index, group, &mut columns, rows);
+            }
+            self.by_kind = by_kind;
         }
+        self.rows = rows;
         Ok(())
     }
 
-    fn look(&mut self, index: &Index, group: &Group, columns: &mut Columns, row: usize, customer: u32) {
-        for (key, by_code) in &group.keyed {
-            let list = self.list_of(columns, *key, row) as usize;
-            let codes = self.codes.get(*key).and_then(|codes| codes.lists.get(list)).map_or(0, Vec::len);
-            for place in 0..codes {
-                let code = self.codes.get(*key).and_then(|codes| codes.lists.get(list)?.get(place)).copied();
-                let pickers = code.and_then(|code| by_code.get(&code)).map(Vec::as_slice).unwrap_or_default();
+    /// Begins to remember anew where there is too much.
+    fn forget(&mut self) {
+        for (key, codes) in self.codes.iter_mut().enumerate() {
+            if codes.begin_batch() {
+                let own = self.index.groups().flat_map(|group| &group.keyed).filter(|keyed| keyed.key == key);
+                own.for_each(|keyed| {
+                    self.by_list.get_mut(keyed.number).into_iter().for_each(|lists| *lists = ByList::default());
+                });
+            }
+        }
+    }
+
+    /// Shows rows to the pickers of a group.
+    fn look(&mut self, index: &Index, group: &Group, columns: &mut Columns, rows: &[u32]) {
+        if rows.is_empty() {
+            return;
+        }
+        let Self { codes, by_list, found, .. } = self;
+        for keyed in &group.keyed {
+            let Some(by_list) = by_list.get_mut(keyed.number) else { continue };
+            for row in rows {
+                let (Some(column), Some(own)) = (columns.keys.get_mut(keyed.key), codes.get_mut(keyed.key)) else {
+                    continue;
+                };
+                let list = column.list_of(own, *row as usize) as usize;
+                if list == NO_CODES as usize {
+                    continue;
+                }
+                let pickers = by_list.of(list, || keyed.of_codes(own.list(list)));
                 for picker in pickers {
-                    self.pick(index, *picker as usize, columns, row, customer);
+                    pick(index, *picker as usize, columns, codes, found, *row as usize);
                 }
             }
         }
         for picker in &group.plain {
-            self.pick(index, *picker as usize, columns, row, customer);
-        }
-    }
-
-    /// Adds the row to what a picker found, if it picks it.
-    fn pick(&mut self, index: &Index, number: usize, columns: &mut Columns, row: usize, customer: u32) {
-        let (Some(picker), Some(stretches)) = (index.program.pickers.get(number), index.stretches.get(number)) else {
-            return;
-        };
-        let Some(at) = columns.axes.get(picker.axis).filter(|axis| axis.is_valid(row)).map(|axis| axis.value(row))
-        else {
-            return;
-        };
-        let Some(stretch) = stretches.at(at) else { return };
-        let flag = |flag: &usize| columns.flags.get(*flag).is_some_and(|flags| flags.is_valid(row) && flags.value(row));
-        if !picker.flags.iter().all(flag) {
-            return;
-        }
-        for (key, wanted) in &picker.keys {
-            let list = self.list_of(columns, *key, row) as usize;
-            let codes =
-                self.codes.get(*key).and_then(|codes| codes.lists.get(list)).map(Vec::as_slice).unwrap_or_default();
-            if !codes.iter().any(|code| wanted.binary_search(code).is_ok()) {
-                return;
+            for row in rows {
+                pick(index, *picker as usize, columns, codes, found, *row as usize);
             }
         }
-        let Some(picked) = self.picked.get_mut(number) else { return };
-        if *picked == self.rows {
-            return;
-        }
-        *picked = self.rows;
-        let measures = stretches.totals.iter().map(|total| {
-            let (Total::Sum(measure) | Total::Min(measure) | Total::Max(measure)) = total else {
-                return super::found::nothing(*total);
-            };
-            let column = columns.measures.get(*measure).filter(|column| column.is_valid(row));
-            column.map_or_else(|| super::found::nothing(*total), |column| column.value(row))
-        });
-        if let Some(found) = self.found.get_mut(number) {
-            found.add(stretches, customer, stretch, 1, measures);
-        }
-    }
-
-    /// The list of the codes of a row's value.
-    fn list_of(&mut self, columns: &mut Columns, key: usize, row: usize) -> u32 {
-        let (Some(column), Some(codes)) = (columns.keys.get_mut(key), self.codes.get_mut(key)) else { return 0 };
-        let Some(known) = column.lists.get_mut(row) else { return 0 };
-        if *known == UNKNOWN {
-            *known = match &column.values {
-                Values::Texts(texts) if texts.is_valid(row) => codes.of_text(texts.value(row)),
-                Values::Lists(lists, elements) if lists.is_valid(row) => {
-                    let places = lists.value_offsets()[row]..lists.value_offsets()[row + 1];
-                    let places = places.filter_map(|place| usize::try_from(place).ok());
-                    let some = places.filter(|place| elements.is_valid(*place));
-                    codes.of_elements(some.map(|place| elements.value(place)))
-                }
-                _ => 0,
-            };
-        }
-        *known
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        let remembered: usize =
-            self.codes.iter().map(|codes| codes.remembered.len() * 64 + codes.lists.len() * 32).sum();
-        self.found.iter().map(Found::bytes).sum::<usize>() + remembered
+        let pickers = self.by_list.iter().map(ByList::bytes).sum::<usize>();
+        let remembered = self.codes.iter().map(Codes::bytes).sum::<usize>();
+        self.found.iter().map(Found::bytes).sum::<usize>() + remembered + pickers
+    }
+}
+
+/// Adds a row to what a picker found, if it picks it. The row has the picker's type, and a value that it is found by.
+fn pick(index: &Index, number: usize, columns: &mut Columns, codes: &mut [Codes], found: &mut [Found], row: usize) {
+    let (Some(picker), Some(stretches)) = (index.pickers.get(number), index.stretches.get(number)) else { return };
+    let span = columns.spans.get(picker.axis).and_then(|spans| spans.get(row)).copied().unwrap_or(NO_SPAN);
+    let Some(stretch) = picker.stretch_of.get(span as usize).filter(|stretch| **stretch != NOT_ASKED) else { return };
+    if !picker.flags.iter().all(|flag| columns.flags.get(*flag).is_some_and(|flags| flags.value(row))) {
+        return;
+    }
+    for (key, wanted) in &picker.keys {
+        let (Some(column), Some(codes)) = (columns.keys.get_mut(*key), codes.get_mut(*key)) else { return };
+        let list = column.list_of(codes, row) as usize;
+        if !codes.list(list).iter().any(|code| wanted.binary_search(code).is_ok()) {
+            return;
+        }
+    }
+    let measures = picker.measures.iter().map(|(total, measure)| {
+        let column = columns.measures.get(*measure).filter(|column| column.is_valid(row));
+        column.map_or_else(|| super::found::nothing(*total), |column| column.value(row))
+    });
+    if let (Some(found), Some(customer)) = (found.get_mut(number), columns.customers.get(row)) {
+        found.add(stretches, *customer, *stretch as usize, 1, measures);
     }
 }

@@ -101,7 +101,14 @@ async fn plans_survive_their_wire_format() {
     let session = session_of_files(folder.path()).await;
     let shared = statement();
     assert_eq!(evaluate(&session, &shared).await.unwrap(), evaluate(&shop::session(), &shared).await.unwrap());
-    let frame = plan(&session, &shared).await.unwrap();
+    let (contacts, _) = shared.contacts.as_ref().unwrap();
+    for tested in [&shared.profile, contacts] {
+        survives(&session, tested).await;
+    }
+}
+
+async fn survives(session: &SessionContext, tested: &Tested) {
+    let frame = plan(session, tested).await.unwrap();
     let order = |mut batches: Vec<RecordBatch>| {
         batches.retain(|batch| batch.num_rows() > 0);
         let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
@@ -126,10 +133,60 @@ async fn only_needed_columns_are_read() {
     let rule = rule("number_of_orders > 1 AND tags CONTAINS 'vip'", &[]);
     let members = [Member { id: "a", rule: &rule, goal: None }];
     let shared = shared(&members, scope("UTC", "2026-11-19"), &Tables::of_the_night()).unwrap();
-    let plan = plan(&shop::session(), &shared).await.unwrap().into_optimized_plan().unwrap();
+    let plan = plan(&shop::session(), &shared.profile).await.unwrap().into_optimized_plan().unwrap();
     let shown = plan.display_indent().to_string();
     assert!(shown.contains("projection=[customer_no, number_of_orders, tags]"), "{shown}");
-    assert!(!shown.contains("contacts"), "{shown}");
+    assert!(shared.contacts.is_none(), "{shown}");
+}
+
+/// Two names of one column are two conditions on it.
+#[tokio::test]
+async fn conditions_on_one_column_all_count() {
+    let queries = [
+        "products_purchased MATCHES (tag = 'eco', label = 'eco')",
+        "products_purchased MATCHES (tag = 'eco', label = 'no such label')",
+        "storefront.collection_viewed MATCHES (id = 'Men', category = 'no such category')",
+        "products_purchased MATCHES (tag = 'eco')",
+    ];
+    let ids = ["a", "b", "c", "d"];
+    let rules = queries.map(|query| rule(query, &[]));
+    let members: Vec<Member<'_>> = ids.iter().zip(&rules).map(|(id, rule)| Member { id, rule, goal: None }).collect();
+    let shared = shared(&members, scope("UTC", "2026-11-19"), &Tables::of_the_night()).unwrap();
+    let found = evaluate(&shop::session(), &shared).await.unwrap().members;
+    assert!(!found["d"].is_empty() && found["a"] == found["d"], "{found:?}");
+    assert!(found["b"].is_empty() && found["c"].is_empty(), "{found:?}");
+}
+
+/// Whoever has no contacts has none of their columns, and contacts of nobody are left out.
+#[tokio::test]
+async fn contacts_need_not_be_those_of_the_profile() {
+    let rules = ["email IS NULL", "email CONTAINS 'e'", "NOT email CONTAINS 'e'", "NOT segment('a')"];
+    let ids = ["a", "b", "c", "d"];
+    let rules = rules.map(|query| rule(query, &ids));
+    let members: Vec<Member<'_>> = ids.iter().zip(&rules).map(|(id, rule)| Member { id, rule, goal: None }).collect();
+    let shared = shared(&members, scope("UTC", "2026-11-19"), &Tables::of_the_night()).unwrap();
+    let (profile, contacts) = (shop::profile(), shop::contacts());
+    let customers: RoaringBitmap = (0..profile.num_rows() as u32).collect();
+    let of = async |profile: RecordBatch, contacts: RecordBatch| {
+        let session = session(2, 8192);
+        session.register_batch("profile", profile).unwrap();
+        session.register_batch("contacts", contacts).unwrap();
+        evaluate(&session, &shared).await.unwrap().members
+    };
+    let whole = of(profile.clone(), contacts.clone()).await;
+    assert!(!whole["b"].is_empty());
+    // One more customer loses the contacts, then the last one's contacts their customer.
+    let numbers = contacts.column_by_name("customer_no").unwrap().as_primitive::<Int64Type>();
+    let lost = numbers.value(numbers.len() - 1) as u32;
+    let without = of(profile.clone(), contacts.slice(0, contacts.num_rows() - 1)).await;
+    assert!(without["a"].contains(lost) && !without["b"].contains(lost) && without["c"].contains(lost));
+    let fewer = of(profile.slice(0, profile.num_rows() - 1), contacts).await;
+    let but = |set: &RoaringBitmap, customer: u32| set - RoaringBitmap::from([customer]);
+    for id in ids {
+        assert_eq!(but(&without[id], lost), but(&whole[id], lost), "{id}");
+        assert_eq!(fewer[id], but(&whole[id], customers.max().unwrap()), "{id}");
+    }
+    assert_eq!(without["d"], &customers - &without["a"]);
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
-//! Plans that answer calls, sent elsewhere: the aggregate function travels with its program.
+//! Plans that answer calls, sent elsewhere: functions travel with what they carry.
 
 use std::sync::Arc;
 
 use datafusion::common::{exec_datafusion_err, not_impl_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
 use super::SegmentCalls;
+use super::kinds::OfKind;
+use super::products::OfProduct;
 
 /// Encodes and decodes the physical plans of a night's passes.
 #[derive(Debug)]
@@ -33,6 +35,17 @@ impl PhysicalExtensionCodec for Wire {
         _converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
         not_impl_err!("{} cannot be sent elsewhere", node.name())
+    }
+
+    fn try_decode_udf(&self, name: &str, bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        let function = if OfProduct::is(name) { OfProduct::read(name, bytes) } else { OfKind::read(name, bytes) };
+        Ok(Arc::new(function?))
+    }
+
+    fn try_encode_udf(&self, function: &ScalarUDF, bytes: &mut Vec<u8>) -> Result<()> {
+        let inner: &dyn std::any::Any = &**function.inner();
+        let of_product = inner.downcast_ref::<OfProduct>().map(|function| function.write(bytes));
+        of_product.or_else(|| inner.downcast_ref::<OfKind>().map(|function| function.write(bytes))).unwrap_or(Ok(()))
     }
 
     fn try_decode_udaf(&self, name: &str, bytes: &[u8]) -> Result<Arc<AggregateUDF>> {
