@@ -11,6 +11,7 @@ use chrono::NaiveDate;
 mod anniversary;
 mod days;
 mod explained;
+mod gathered;
 mod place;
 /// What one scan of a table has to find out, as plain data.
 pub mod program;
@@ -22,10 +23,11 @@ mod standalone;
 mod test;
 
 pub use explained::{picked_sql, place_sql, value_sql};
+pub(crate) use gathered::kinds_function;
 pub use rows::Family;
 pub(crate) use rows::{PRODUCT_CATEGORY, PRODUCT_LABELS};
+pub(crate) use shared::holds_without_rows;
 pub use shared::{Formula, Member, Output, Pass, Shared, Tested, shared};
-pub(crate) use shared::{holds_without_rows, kinds_function};
 pub use standalone::standalone_sql;
 
 /// The day and the zone in which dates are resolved.

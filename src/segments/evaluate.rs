@@ -35,8 +35,6 @@ mod merged;
 mod products;
 /// Rows, and the pickers that could pick them.
 mod scan;
-/// An axis, cut where days of calls begin or end.
-mod spans;
 /// What the rows of each customer come to.
 mod totals;
 /// For whom the calls of a picker hold.
@@ -100,19 +98,7 @@ pub async fn evaluate(session: &SessionContext, shared: &Shared) -> Result<Membe
     let began = std::time::Instant::now();
     sets.customers = Box::pin(test(session, &shared.profile, &mut sets.tests)).await?;
     if let Some((contacts, of_nobody)) = &shared.contacts {
-        let customers = Box::pin(test(session, contacts, &mut sets.tests)).await?;
-        let without = &sets.customers - customers;
-        let without = if without.is_empty() { None } else { Some((without, batches(session, of_nobody).await?)) };
-        for (number, place) in contacts.tests.iter().zip(1..) {
-            let Some(set) = sets.tests.get_mut(*number) else { continue };
-            *set &= &sets.customers;
-            let holds = |batch: &RecordBatch| Ok::<_, Error>(truths(batch, place)?.set_indices().next().is_some());
-            if let Some((without, of_nobody)) = &without
-                && of_nobody.iter().map(holds).collect::<Result<Vec<_>>>()?.contains(&true)
-            {
-                *set |= without;
-            }
-        }
+        Box::pin(test_contacts(session, contacts, of_nobody, &mut sets)).await?;
     }
     tracing::debug!(tests = shared.tests, seconds = began.elapsed().as_secs_f64(), "tested the customers");
     for pass in &shared.passes {
@@ -207,6 +193,27 @@ async fn test(session: &SessionContext, tested: &Tested, tests: &mut [RoaringBit
     Ok(customers)
 }
 
+/// Tests what customers' contacts are. Contacts of others count for nobody, and whoever has none is as `of_nobody` says.
+async fn test_contacts(session: &SessionContext, contacts: &Tested, of_nobody: &str, sets: &mut Sets) -> Result<()> {
+    let with_contacts = test(session, contacts, &mut sets.tests).await?;
+    let without = &sets.customers - with_contacts;
+    let of_nobody = if without.is_empty() {
+        Vec::new()
+    } else {
+        Box::pin(Box::pin(session.sql(of_nobody)).await?.collect()).await?
+    };
+    for (number, column) in contacts.tests.iter().zip(1..) {
+        let Some(set) = sets.tests.get_mut(*number) else { continue };
+        *set &= &sets.customers;
+        for batch in &of_nobody {
+            if truths(batch, column)?.count_set_bits() > 0 {
+                *set |= &without;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// From rows of a batch to the set of their customers.
 struct SetOf<'a> {
     numbers: &'a [u32],
@@ -240,10 +247,6 @@ impl<'a> SetOf<'a> {
             Error::internal("segment.customer_number", "two rows of one table have the same customer number")
         })
     }
-}
-
-async fn batches(session: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
-    Ok(Box::pin(Box::pin(session.sql(sql)).await?.collect()).await?)
 }
 
 fn shape() -> Error {

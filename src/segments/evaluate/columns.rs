@@ -10,7 +10,6 @@ use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
 use super::codes::{Codes, NO_CODES};
-use super::spans::Cuts;
 use crate::segments::compile::program::{Lookup, Program};
 
 /// The columns of one batch.
@@ -46,7 +45,7 @@ impl Columns {
     ///
     /// # Errors
     /// Columns of other types than the program says, and a customer's number outside 0 to 2³² − 2.
-    pub(super) fn read(values: &[ArrayRef], program: &Program, cuts: &[Cuts]) -> Result<Self> {
+    pub(super) fn read(values: &[ArrayRef], program: &Program, cuts: &[Vec<i64>]) -> Result<Self> {
         let rows = values.first().map_or(0, |column| column.len());
         let mut columns = values.iter();
         let mut next = || columns.next().ok_or_else(|| exec_datafusion_err!("the segments' rows lack a column"));
@@ -70,7 +69,7 @@ impl Columns {
         let customers = customers.iter().map(number).collect::<Result<Vec<_>>>()?;
         let mut spans = Vec::new();
         for cuts in cuts {
-            spans.push(integers(next()?)?.iter().map(|at| at.map_or(NO_SPAN, |at| cuts.span(at))).collect());
+            spans.push(spans_of(&integers(next()?)?, cuts));
         }
         let mut keys = Vec::new();
         for key in &program.keys {
@@ -105,6 +104,24 @@ impl Columns {
 /// A row without a customer.
 pub(super) const NOBODY: u32 = u32::MAX;
 
+/// The span of each instant: how many of the sorted `cuts` come before it or at it. Rows that follow each other mostly lie in the
+/// same.
+fn spans_of(instants: &Int64Array, cuts: &[i64]) -> Vec<u32> {
+    // The span of the row before, and which instants are in it.
+    let (mut span, mut within) = (NO_SPAN, i64::MAX..i64::MIN);
+    let of = |at: Option<i64>| {
+        let Some(at) = at else { return NO_SPAN };
+        if !within.contains(&at) {
+            let after = cuts.partition_point(|cut| *cut <= at);
+            let before = after.checked_sub(1).and_then(|before| cuts.get(before));
+            within = before.copied().unwrap_or(i64::MIN)..cuts.get(after).copied().unwrap_or(i64::MAX);
+            span = u32::try_from(after).unwrap_or(NO_SPAN);
+        }
+        span
+    };
+    instants.iter().map(of).collect()
+}
+
 impl KeyColumn {
     /// The list of the codes of a row's value.
     pub(super) fn list_of(&mut self, codes: &mut Codes, row: usize) -> u32 {
@@ -121,5 +138,23 @@ impl KeyColumn {
             };
         }
         *known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instant_has_its_span() {
+        let day = 86_400_000_000;
+        let days = (0..400).map(|n| n * day - n % 2 * 3_600_000_000).collect();
+        for cuts in [vec![], vec![5], vec![i64::MIN, i64::MAX], vec![-3, 2, 7, i64::MAX], days] {
+            let near = cuts.iter().flat_map(|cut: &i64| [cut.saturating_add(1), *cut, cut.saturating_sub(1)]);
+            let instants: Vec<i64> = near.chain([i64::MIN, -1, 0, 1, i64::MAX]).collect();
+            let column = instants.iter().copied().map(Some).chain([None]).collect();
+            let expected = instants.iter().map(|at| cuts.iter().filter(|cut| *cut <= at).count() as u32);
+            assert_eq!(spans_of(&column, &cuts), expected.chain([NO_SPAN]).collect::<Vec<_>>(), "{cuts:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::found::{customer_of, entry};
 pub(super) const PENDING: usize = 128;
 
 /// From so many entries on it is looked whether an array would be smaller than the map.
-pub(super) const FIRST_LOOK: usize = 1024;
+const FIRST_LOOK: usize = 1024;
 
 /// Bytes of an entry in a map, its empty places included.
 pub(super) const MAP_ENTRY: usize = 24;

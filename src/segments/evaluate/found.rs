@@ -207,7 +207,7 @@ impl Found {
         match (stretches.cap, stretches.totals.is_empty()) {
             (None, _) => Found::Exists(vec![Gathering::default(); stretches.len()]),
             (Some(cap), true) => Found::Counts(Counting::new(stretches.len(), cap)),
-            (Some(_), false) => Found::Totals(Totals::new(stretches.len())),
+            (Some(_), false) => Found::Totals(Totals::default()),
         }
     }
 

@@ -11,7 +11,6 @@ use datafusion::error::Result;
 use super::codes::{Codes, NO_CODES};
 use super::columns::{Columns, NO_SPAN, NOBODY};
 use super::found::{Found, Stretches};
-use super::spans::Cuts;
 use crate::segments::compile::program::{Key, Program, Total};
 
 /// A program, and how its pickers are found.
@@ -21,7 +20,7 @@ pub(super) struct Index {
     pub(super) stretches: Vec<Stretches>,
     pickers: Vec<Ready>,
     /// By axis, where the days of some call begin or end: on a span between, every picker stays on one stretch.
-    cuts: Vec<Cuts>,
+    cuts: Vec<Vec<i64>>,
     /// Pickers by the code of the type that they ask for.
     by_kind: Vec<Group>,
     /// Pickers that ask for no type.
@@ -68,9 +67,12 @@ impl Index {
             (0..program.pickers.len()).map(|picker| Stretches::of(picker, &program.calls)).collect();
         let cuts = (0..program.axes).map(|axis| {
             let own = program.pickers.iter().zip(&stretches).filter(|(picker, _)| picker.axis == axis);
-            Cuts::new(own.flat_map(|(_, stretches)| stretches.ends()).copied().collect())
+            let mut cuts: Vec<i64> = own.flat_map(|(_, stretches)| stretches.ends()).copied().collect();
+            cuts.sort_unstable();
+            cuts.dedup();
+            cuts
         });
-        let cuts: Vec<Cuts> = cuts.collect();
+        let cuts: Vec<Vec<i64>> = cuts.collect();
         let mut by_kind = Vec::new();
         if let Some(kind) = program.kind.and_then(|kind| program.keys.get(kind)) {
             by_kind.resize_with(kind.values.len(), Group::default);
@@ -118,10 +120,11 @@ impl Index {
 }
 
 /// The stretch on each span of an axis.
-fn stretches_by_span(stretches: &Stretches, cuts: &Cuts) -> Vec<u32> {
+fn stretches_by_span(stretches: &Stretches, cuts: &[i64]) -> Vec<u32> {
     // The first instant of a span decides: stretches end where spans do.
     let number = |stretch: usize| u32::try_from(stretch).unwrap_or(NOT_ASKED);
-    cuts.firsts().map(|first| stretches.at(first).map_or(NOT_ASKED, number)).collect()
+    let firsts = std::iter::once(i64::MIN).chain(cuts.iter().copied());
+    firsts.map(|first| stretches.at(first).map_or(NOT_ASKED, number)).collect()
 }
 
 impl Group {
