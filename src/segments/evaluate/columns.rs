@@ -108,7 +108,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 /// same.
 fn spans_of(instants: &Int64Array, cuts: &[i64]) -> Vec<u32> {
     // The span of the row before, and which instants are in it.
-    let (mut span, mut within) = (NO_SPAN, i64::MAX..i64::MIN);
+    let (mut span, mut within) = (NO_SPAN, 0..0);
     let of = |at: Option<i64>| {
         let Some(at) = at else { return NO_SPAN };
         if !within.contains(&at) {
