@@ -10,6 +10,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 
+use super::compile::program::Source;
 use super::compile::{Formula, PRODUCT_CATEGORY, PRODUCT_LABELS, Pass, Shared, Tested, kinds_function};
 use crate::error::{Error, Result};
 
@@ -45,6 +46,7 @@ mod wire;
 pub use answers::{Answer, read_answers};
 pub use calls::SegmentCalls;
 use kinds::OfKind;
+use products::Products;
 pub use wire::Wire;
 
 /// Who is in which segment, as customer numbers.
@@ -71,16 +73,18 @@ pub async fn plan(session: &SessionContext, tested: &Tested) -> Result<DataFrame
 /// # Errors
 /// A table or column that the session lacks.
 pub async fn plan_pass(session: &SessionContext, pass: &Pass) -> Result<DataFrame> {
+    let mut program = pass.program.clone();
     if let Some(products) = &pass.products {
-        Box::pin(products::functions(session, products))
-            .await?
-            .into_iter()
-            .for_each(|function| session.register_udf(function));
+        let products = Box::pin(Products::read(session, products)).await?;
+        products.functions().into_iter().for_each(|function| session.register_udf(function));
+        for key in program.keys.iter_mut().filter(|key| key.source != Source::Row) {
+            key.products = products.codes(key)?;
+        }
     }
     OfKind::of(&kinds_function(pass.family), &pass.program)
         .into_iter()
         .for_each(|function| session.register_udf(function));
-    session.register_udaf(SegmentCalls::new(&pass.function, pass.program.clone()).into_function());
+    session.register_udaf(SegmentCalls::new(&pass.function, program).into_function());
     Ok(Box::pin(session.sql(&pass.sql)).await?)
 }
 

@@ -2,26 +2,39 @@
 
 use std::collections::BTreeSet;
 
-use super::program::{Call, Key, Lookup, Picker, Program, Total};
+use super::program::{Call, Key, Lookup, Picker, Program, Source, Total};
 use super::rows::{self, Family, Joined};
 use super::shared::Pass;
 use super::{Scope, Tables, days, reach, standalone, test};
 use crate::error::Result;
-use crate::profile::catalogue::{Rows, Source, Type};
+use crate::profile::catalogue::{Rows, Source as Origin, Type};
 use crate::segments::check::{Aggregate, AttributeTest, Operand, Predicate, RowsTest};
 use crate::segments::syntax::Cmp;
+
+/// The type of an event.
+const TYPE: &str = "r.type";
 
 /// What one scan has to find out, as it is gathered.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     axes: Vec<(&'static str, bool)>,
-    keys: Vec<(String, Lookup, BTreeSet<String>)>,
+    keys: Vec<AskedKey>,
     flags: Vec<String>,
     measures: Vec<String>,
     /// A picker as it is asked for: its axis, its keys with their values, its flags.
     pickers: Vec<Asked>,
     calls: Vec<Call>,
     removals: bool,
+}
+
+/// A column that is looked up by value, and the values that are asked for.
+#[derive(Debug)]
+struct AskedKey {
+    source: Source,
+    /// None where the value is the product's.
+    column: Option<String>,
+    lookup: Lookup,
+    values: BTreeSet<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -46,21 +59,20 @@ impl Scan {
         let mut asked = Asked { axis: place_of(&mut self.axes, axis), keys: Vec::new(), flags: Vec::new() };
         let mut ranges = vec![(None, None)];
         if let Some(kind) = rows::event_type(test.rows) {
-            asked.keys.push(self.key("r.type", Lookup::Exact, vec![kind.to_owned()]));
+            asked.keys.push(self.key(TYPE, Lookup::Exact, vec![kind.to_owned()]));
         }
         for condition in rows::conditions(test.rows) {
             asked.flags.push(place_of(&mut self.flags, condition.to_owned()));
         }
         self.removals |= rows::needs_removals(test.rows);
         for pick in &test.picks {
-            let Source::Row(sql) = &pick.attribute.source else { continue };
-            let sql = rows::by_product_id(sql);
-            if sql == axis.0 && matches!(pick.attribute.kind, Type::Day | Type::CivilDate) {
+            let Origin::Row(sql) = &pick.attribute.source else { continue };
+            if *sql == axis.0 && matches!(pick.attribute.kind, Type::Day | Type::CivilDate) {
                 ranges = reach::intersect(&ranges, &reach::ranges(pick, scope)?);
             } else if let Some((lookup, values)) = values(pick) {
-                asked.keys.push(self.key(&sql, lookup, values));
+                asked.keys.push(self.key(sql, lookup, values));
             } else {
-                let condition = only_of(test.rows, test::of_column(&sql, pick, scope)?);
+                let condition = only_of(test.rows, test::of_column(&rows::by_product_id(sql), pick, scope)?);
                 asked.flags.push(place_of(&mut self.flags, condition));
             }
         }
@@ -85,13 +97,16 @@ impl Scan {
     }
 
     fn key(&mut self, sql: &str, lookup: Lookup, values: Vec<String>) -> (usize, Vec<String>) {
-        let known = self.keys.iter().position(|(known, how, _)| known == sql && *how == lookup);
+        let (source, column) = rows::source(sql);
+        let is_it = |key: &AskedKey| (key.source, key.column.as_deref(), key.lookup) == (source, column, lookup);
+        let known = self.keys.iter().position(is_it);
         let place = known.unwrap_or_else(|| {
-            self.keys.push((sql.to_owned(), lookup, BTreeSet::new()));
+            let column = column.map(str::to_owned);
+            self.keys.push(AskedKey { source, column, lookup, values: BTreeSet::new() });
             self.keys.len() - 1
         });
-        if let Some((_, _, all)) = self.keys.get_mut(place) {
-            all.extend(values.iter().cloned());
+        if let Some(key) = self.keys.get_mut(place) {
+            key.values.extend(values.iter().cloned());
         }
         (place, values)
     }
@@ -99,7 +114,7 @@ impl Scan {
     /// The scan as a statement and a program.
     pub(super) fn pass(self, family: Family, scope: Scope, tables: &Tables) -> Result<Pass> {
         let codes = |key: usize, values: &[String]| -> Vec<u32> {
-            let all = self.keys.get(key).map(|(_, _, all)| all);
+            let all = self.keys.get(key).map(|key| &key.values);
             let code = |value: &String| all?.iter().position(|known| known == value)?.try_into().ok();
             let mut codes: Vec<u32> = values.iter().filter_map(code).collect();
             codes.sort_unstable();
@@ -113,28 +128,27 @@ impl Scan {
         });
         let program = Program {
             axes: self.axes.len(),
-            keys: self
-                .keys
-                .iter()
-                .map(|(_, lookup, values)| Key { lookup: *lookup, values: values.iter().cloned().collect() })
-                .collect(),
-            kind: self.keys.iter().position(|(sql, _, _)| sql == "r.type"),
+            keys: self.keys.iter().map(AskedKey::ready).collect(),
+            kind: self.kind(),
+            of_products: self.keys.iter().any(|key| key.source != Source::Row),
             flags: self.flags.len(),
             measures: self.measures.len(),
             pickers: pickers.collect(),
             calls: self.calls.clone(),
         };
         let columns: Vec<&str> = (self.axes.iter().map(|(sql, _)| *sql))
-            .chain(self.keys.iter().map(|(sql, _, _)| sql.as_str()))
+            .chain(self.keys.iter().filter_map(|key| key.column.as_deref()))
+            .chain(program.of_products.then_some("r.product_id"))
             .chain(self.flags.iter().map(String::as_str))
             .chain(self.measures.iter().map(String::as_str))
             .collect();
         let joined = Joined { products: false, removals: self.removals };
         let names = |function: &str| columns.iter().any(|sql| sql.contains(function));
-        let products = (names(rows::PRODUCT_CATEGORY) || names(rows::PRODUCT_LABELS)).then(|| rows::products(tables));
+        let by_function = names(rows::PRODUCT_CATEGORY) || names(rows::PRODUCT_LABELS);
+        let products = (program.of_products || by_function).then(|| rows::products(tables));
         let function = calls_function(family);
         let from = rows::from(family, joined, tables, scope);
-        let kept = self.kept(family, &program);
+        let kept = self.kept(family, &program, tables);
         let sql = format!("SELECT {function}(r.{}, {}) AS answers\nFROM {from}{kept}", tables.key, columns.join(", "));
         let mut read = rows::columns(&columns.join(", "));
         if joined.removals {
@@ -146,8 +160,14 @@ impl Scan {
         Ok(Pass { family, function, sql, products, program, columns: read })
     }
 
-    /// What no picker wants need not be read: WHERE the days and types that some call asks about.
-    fn kept(&self, family: Family, program: &Program) -> String {
+    /// The key that rows are split by.
+    fn kind(&self) -> Option<usize> {
+        self.keys.iter().position(|key| key.column.as_deref() == Some(TYPE) && key.lookup == Lookup::Exact)
+    }
+
+    /// What no picker wants need not be read: WHERE the days and types that some call asks about. Where nothing is joined, the scan
+    /// passes over rows of other types and of nobody itself: a filter would copy all the others.
+    fn kept(&self, family: Family, program: &Program, tables: &Tables) -> String {
         let mut conditions = Vec::new();
         if let [(axis, civil)] = self.axes.as_slice()
             && let Some(first) = program.since()
@@ -155,12 +175,17 @@ impl Scan {
         {
             conditions.push(format!("{axis} >= {literal}"));
         }
-        let kind = self.keys.iter().position(|(sql, lookup, _)| sql == "r.type" && *lookup == Lookup::Exact);
-        let all_typed = |kind: usize| self.pickers.iter().all(|asked| asked.keys.iter().any(|(key, _)| *key == kind));
-        if kind.is_some_and(all_typed) {
-            conditions.push(format!("{}(r.type)", kinds_function(family)));
+        if family == Family::Abandoned {
+            conditions.push(format!("r.{} >= 0 AND {}({TYPE})", tables.key, kinds_function(family)));
         }
         if conditions.is_empty() { String::new() } else { format!("\nWHERE {}", conditions.join(" AND ")) }
+    }
+}
+
+impl AskedKey {
+    fn ready(&self) -> Key {
+        let values = self.values.iter().cloned().collect();
+        Key { lookup: self.lookup, source: self.source, values, products: Vec::new() }
     }
 }
 

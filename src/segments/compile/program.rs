@@ -10,7 +10,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 /// What to find out in one scan. The arguments of the aggregate function are the customer's number, then the axes, keys,
-/// flags and measures, in their order.
+/// the product's id where it is asked for, flags and measures, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Program {
     /// How many columns say when a row happened.
@@ -19,6 +19,8 @@ pub struct Program {
     pub keys: Vec<Key>,
     /// The key that splits the rows first: the type of events.
     pub kind: Option<usize>,
+    /// Whether some key's values are of the row's product, so that the column after the keys is the product's id.
+    pub of_products: bool,
     /// How many boolean columns there are.
     pub flags: usize,
     /// How many columns are added up.
@@ -34,8 +36,23 @@ pub struct Program {
 pub struct Key {
     /// How a row's value stands for the values asked about.
     pub lookup: Lookup,
+    /// Whose value it is.
+    pub source: Source,
     /// The values that some picker asks about, sorted; a value's place is its code.
     pub values: Vec<String>,
+    /// By id, the codes that stand for the product's value, where that is asked for and they are any.
+    pub products: Vec<(String, Vec<u32>)>,
+}
+
+/// Whose value a key's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Source {
+    /// The row's, a column of its own.
+    Row,
+    /// The row's, a column of its own, and where that is missing, the product's.
+    RowOrProduct,
+    /// The product's; the key has no column.
+    Product,
 }
 
 /// How a row's value stands for the values asked about.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::days::civil;
+use super::program::Source;
 use super::quote::{identifier, text};
 use super::{Scope, Tables};
 use crate::profile::catalogue::{CATEGORY, LABELS, Rows};
@@ -75,6 +76,15 @@ impl Joined {
 /// The functions that stand for a join with the products.
 pub(crate) const PRODUCT_CATEGORY: &str = "segment_product_category";
 pub(crate) const PRODUCT_LABELS: &str = "segment_product_labels";
+
+/// Whose value an expression over a row and its product is, and the row's own column for it, where there is one.
+pub(super) fn source(sql: &str) -> (Source, Option<&str>) {
+    match sql {
+        CATEGORY => (Source::RowOrProduct, Some("r.category")),
+        LABELS => (Source::Product, None),
+        of_row => (Source::Row, Some(of_row)),
+    }
+}
 
 /// An expression over a row and its product, as one over the row alone.
 pub(super) fn by_product_id(sql: &str) -> Cow<'_, str> {

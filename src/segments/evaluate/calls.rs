@@ -117,7 +117,11 @@ mod tests {
 
     use super::super::answers::{Answer, read_answers};
     use super::*;
-    use crate::segments::compile::program::{Call, Key, Lookup, Picker, Spans, Total};
+    use crate::segments::compile::program::{Call, Key, Lookup, Picker, Source, Spans, Total};
+
+    fn key(lookup: Lookup, values: Vec<String>) -> Key {
+        Key { lookup, source: Source::Row, values, products: Vec::new() }
+    }
 
     fn spans(low: Option<i128>, high: Option<i128>) -> Spans {
         Spans { missing: false, spans: vec![(low, high)] }
@@ -125,7 +129,7 @@ mod tests {
 
     /// Two pickers, of brands and of all rows, and calls of every kind.
     fn program() -> Program {
-        let keys = vec![Key { lookup: Lookup::Exact, values: vec!["acme".to_owned(), "birk".to_owned()] }];
+        let keys = vec![key(Lookup::Exact, vec!["acme".to_owned(), "birk".to_owned()])];
         let pickers = vec![
             Picker { axis: 0, keys: vec![(0, vec![0, 1])], flags: Vec::new() },
             Picker { axis: 0, keys: Vec::new(), flags: Vec::new() },
@@ -149,7 +153,7 @@ mod tests {
             }
         }
         calls.extend([2, 3].map(|picker| Call { picker, ranges: vec![(Some(10), Some(20))], asks: Vec::new() }));
-        Program { axes: 1, keys, kind: None, flags: 0, measures: 1, pickers, calls }
+        Program { axes: 1, keys, kind: None, of_products: false, flags: 0, measures: 1, pickers, calls }
     }
 
     type Row = (u32, i64, &'static str, i64);
@@ -246,11 +250,12 @@ mod tests {
     #[test]
     fn lists_that_begin_anew_pick_as_before() {
         let values: Vec<String> = (0..17).map(|value| format!("v{value:02}")).collect();
-        let keys = vec![Key { lookup: Lookup::Elements, values: values.clone() }];
+        let keys = vec![key(Lookup::Elements, values.clone())];
         let picker = |code: u32| Picker { axis: 0, keys: vec![(0, vec![code, 16])], flags: Vec::new() };
         let pickers: Vec<Picker> = (0..16).map(picker).collect();
         let calls = (0..16).map(|picker| Call { picker, ranges: vec![(None, None)], asks: Vec::new() });
-        let program = Program { axes: 1, keys, kind: None, flags: 0, measures: 0, pickers, calls: calls.collect() };
+        let calls = calls.collect();
+        let program = Program { axes: 1, keys, kind: None, of_products: false, flags: 0, measures: 0, pickers, calls };
         let index = Arc::new(Index::new(Arc::new(program)));
         let mut own = Calls { scan: Scan::new(Arc::clone(&index)), index, parts: Vec::new() };
         let rows: Vec<u32> = (0..1 << 17).collect();

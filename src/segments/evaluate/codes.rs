@@ -1,5 +1,6 @@
 //! From a row's value to the codes that stand for it, remembered between rows.
 
+use arrow::array::builder::make_view;
 use arrow::array::{MAX_INLINE_VIEW_LEN, StringViewArray};
 use hashbrown::HashMap;
 
@@ -14,14 +15,18 @@ const REMEMBERED: usize = 100_000;
 /// The list of no codes.
 pub(super) const NO_CODES: u32 = 0;
 
-/// What a scan remembers of one key. Lists of codes have numbers: none, then one for each code alone, then those that rows had.
+/// What a scan remembers of one key. Lists of codes have numbers: none, then one for each code alone, those of products, then those
+/// that rows had.
 #[derive(Debug)]
 pub(super) struct Codes {
     lookup: Lookup,
     by_value: HashMap<String, u32>,
     lists: Vec<Vec<u32>>,
-    /// Values.
-    alone: usize,
+    /// How many lists there were before the first row.
+    fixed: usize,
+    /// The lists of products: by the views of short ids, which hold all of them, and by long ids.
+    by_view: HashMap<u128, u32>,
+    by_id: HashMap<String, u32>,
     /// Codes, where they are several → their list.
     by_codes: HashMap<Vec<u32>, u32>,
     /// Path → its list.
@@ -38,29 +43,44 @@ impl Codes {
         let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         let by_value = key.values.iter().enumerate().map(|(place, value)| (value.clone(), number(place))).collect();
         let alone = (0..key.values.len()).map(|place| vec![number(place)]);
-        Self {
+        let mut codes = Self {
             lookup: key.lookup,
             by_value,
             lists: std::iter::once(Vec::new()).chain(alone).collect(),
-            alone: key.values.len(),
+            fixed: 0,
+            by_view: HashMap::new(),
+            by_id: HashMap::new(),
             by_codes: HashMap::new(),
             paths: HashMap::new(),
             seen: Seen::default(),
             gathered: Vec::new(),
             codes_held: 0,
+        };
+        for (id, of_product) in &key.products {
+            codes.gathered.clone_from(of_product);
+            let list = codes.gathered_list();
+            let view = make_view(id.as_bytes(), 0, 0);
+            if is_short(view) {
+                codes.by_view.insert(view, list);
+            } else {
+                codes.by_id.insert(id.clone(), list);
+            }
         }
+        codes.fixed = codes.lists.len();
+        codes
     }
 
     /// Goes on with another batch. Whether the numbers of lists of several codes have begun anew.
     pub(super) fn begin_batch(&mut self) -> bool {
         self.seen.begin_batch();
-        if self.lists.len().max(self.paths.len()) <= REMEMBERED + self.alone {
+        if self.lists.len().max(self.paths.len()) <= REMEMBERED + self.fixed {
             return false;
         }
-        self.lists.truncate(1 + self.alone);
-        self.by_codes.clear();
+        let fixed = self.fixed;
+        self.lists.truncate(fixed);
+        self.by_codes.retain(|_, list| (*list as usize) < fixed);
         self.paths.clear();
-        self.codes_held = 0;
+        self.codes_held = self.by_codes.keys().map(Vec::len).sum();
         self.seen.slots.clear();
         true
     }
@@ -73,10 +93,16 @@ impl Codes {
     /// The list of a text's codes.
     pub(super) fn of_text(&mut self, texts: &StringViewArray, row: usize) -> u32 {
         let view = texts.views().get(row).copied().unwrap_or_default();
+        self.of_view(view, || texts.value(row))
+    }
+
+    /// The list of the codes of the text that a view of the batch stands for.
+    #[inline]
+    pub(super) fn of_view<'a>(&mut self, view: u128, text: impl FnOnce() -> &'a str) -> u32 {
         if let Some(list) = self.seen.find(view) {
             return list;
         }
-        let list = self.of_new_text(texts.value(row));
+        let list = self.of_new_text(text());
         self.seen.note(view, list);
         list
     }
@@ -94,6 +120,13 @@ impl Codes {
         let list = self.gathered_list();
         self.paths.insert(text.to_owned(), list);
         list
+    }
+
+    /// The list of a product's codes.
+    pub(super) fn of_product(&self, ids: &StringViewArray, row: usize) -> u32 {
+        let view = ids.views().get(row).copied().unwrap_or_default();
+        let list = if is_short(view) { self.by_view.get(&view) } else { self.by_id.get(ids.value(row)) };
+        list.copied().unwrap_or(NO_CODES)
     }
 
     /// The list of the codes of a list's elements.
@@ -145,7 +178,8 @@ impl Codes {
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let lists = (self.lists.len() + self.by_codes.len()) * 48 + 2 * self.codes_held * size_of::<u32>();
-        lists + self.paths.len() * 96 + self.seen.bytes()
+        let products = self.by_view.capacity() * 32 + self.by_id.capacity() * 64;
+        lists + self.paths.len() * 96 + self.seen.bytes() + products
     }
 }
 
@@ -188,6 +222,7 @@ impl Seen {
     }
 
     /// What was noted of a text.
+    #[inline]
     fn find(&self, view: u128) -> Option<u32> {
         let slot = self.slots.get(Self::place(view))?;
         let holds = slot.view == view && (slot.batch == self.batch || slot.batch > 0 && is_short(view));
@@ -212,9 +247,11 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segments::compile::program::Source;
 
     fn codes(lookup: Lookup, values: &[&str]) -> Codes {
-        Codes::new(&Key { lookup, values: values.iter().map(|value| (*value).to_owned()).collect() })
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        Codes::new(&Key { lookup, source: Source::Row, values, products: Vec::new() })
     }
 
     fn looked_up<'a>(codes: &'a mut Codes, texts: &StringViewArray, row: usize) -> &'a [u32] {
@@ -253,6 +290,29 @@ mod tests {
             assert!(codes.paths.len() <= REMEMBERED + 3 + 10_002, "memory stays within a batch of its limit");
         }
         assert_eq!(begun, 2);
+    }
+
+    #[test]
+    fn products_keep_their_codes_when_paths_begin_anew() {
+        let values = ["Men", "Men > Shoes", "Women"].map(str::to_owned).to_vec();
+        let long = "a product with a long id";
+        let products = [("p1", vec![0, 1]), (long, vec![0, 1]), ("p2", vec![2])];
+        let products = products.map(|(id, codes)| (id.to_owned(), codes)).to_vec();
+        let source = Source::RowOrProduct;
+        let mut codes = Codes::new(&Key { lookup: Lookup::Path, source, values, products });
+        let ids = StringViewArray::from(vec!["p1", long, "p2", "p3", "a product with a long name"]);
+        let mut begun = 0;
+        for batch in 0..12 {
+            begun += usize::from(codes.begin_batch());
+            let own = [0, 1, 2, 3, 4].map(|row| codes.of_product(&ids, row));
+            assert_eq!(own.map(|list| codes.list(list as usize).len()), [2, 2, 1, 0, 0]);
+            assert_eq!((own[0], codes.list(own[2] as usize)), (own[1], [2].as_slice()));
+            let paths: Vec<String> = (0..10_000).map(|path| format!("Men > Shoes > {batch} of {path}")).collect();
+            let texts = StringViewArray::from_iter_values(&paths);
+            let alike = (0..paths.len()).all(|row| codes.of_text(&texts, row) == own[0]);
+            assert!(alike, "what has the same codes has the same list, a row's own value or its product's");
+        }
+        assert_eq!(begun, 1);
     }
 
     #[test]

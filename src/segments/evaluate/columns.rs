@@ -10,7 +10,7 @@ use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
 use super::codes::{Codes, NO_CODES};
-use crate::segments::compile::program::{Lookup, Program};
+use crate::segments::compile::program::{Lookup, Program, Source};
 
 /// The columns of one batch.
 pub(super) struct Columns {
@@ -24,8 +24,12 @@ pub(super) struct Columns {
 
 /// A key's column, and for each row its list of codes once it was looked up.
 pub(super) struct KeyColumn {
-    values: Values,
+    own: Option<Values>,
+    /// The ids of the rows' products, where those may have the value.
+    products: Option<StringViewArray>,
+    /// None until the first row is looked up.
     lists: Vec<u32>,
+    rows: usize,
 }
 
 enum Values {
@@ -44,9 +48,8 @@ impl Columns {
     /// Takes the columns of a program's function apart; `cuts` are those of its axes.
     ///
     /// # Errors
-    /// Columns of other types than the program says, and a customer's number outside 0 to 2³² − 2.
+    /// Columns of other types than the program says, and a customer's number above 2³² − 2.
     pub(super) fn read(values: &[ArrayRef], program: &Program, cuts: &[Vec<i64>]) -> Result<Self> {
-        let rows = values.first().map_or(0, |column| column.len());
         let mut columns = values.iter();
         let mut next = || columns.next().ok_or_else(|| exec_datafusion_err!("the segments' rows lack a column"));
         let integers = |column: &ArrayRef| -> Result<Int64Array> {
@@ -58,34 +61,20 @@ impl Columns {
             };
             Ok(cast(&column, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
         };
-        let customers = integers(next()?)?;
-        let number = |customer: Option<i64>| match customer {
-            None => Ok(NOBODY),
-            Some(customer) => u32::try_from(customer)
-                .ok()
-                .filter(|number| *number != NOBODY)
-                .ok_or_else(|| exec_datafusion_err!("a row has a customer number that is negative or too large")),
-        };
-        let customers = customers.iter().map(number).collect::<Result<Vec<_>>>()?;
+        let customers = customers_of(&integers(next()?)?)?;
         let mut spans = Vec::new();
         for cuts in cuts {
             spans.push(spans_of(&integers(next()?)?, cuts));
         }
-        let mut keys = Vec::new();
+        let mut own = Vec::new();
         for key in &program.keys {
-            let column = next()?;
-            let values = match key.lookup {
-                Lookup::Exact | Lookup::Path => {
-                    Values::Texts(cast(column, &DataType::Utf8View)?.as_string_view().clone())
-                }
-                Lookup::Elements => {
-                    let element = Arc::new(Field::new("element", DataType::Utf8View, true));
-                    let lists = cast(column, &DataType::List(element))?.as_list::<i32>().clone();
-                    let elements = lists.values().as_string_view().clone();
-                    Values::Lists(lists, elements)
-                }
-            };
-            keys.push(KeyColumn { values, lists: vec![UNKNOWN; rows] });
+            own.push(if key.source == Source::Product { None } else { Some(next()?) });
+        }
+        let products = if program.of_products { Some(texts(next()?)?) } else { None };
+        let mut keys = Vec::new();
+        for (key, own) in program.keys.iter().zip(own) {
+            let products = products.as_ref().filter(|_| key.source != Source::Row);
+            keys.push(KeyColumn::read(key.lookup, own, products.cloned())?);
         }
         let mut flags = Vec::new();
         for _ in 0..program.flags {
@@ -103,6 +92,23 @@ impl Columns {
 
 /// A row without a customer.
 pub(super) const NOBODY: u32 = u32::MAX;
+
+/// The customers of rows: nobody where there is no number, or one below 0, as those have who are left out.
+fn customers_of(numbers: &Int64Array) -> Result<Vec<u32>> {
+    let number = |number: i64| u32::try_from(number).unwrap_or(NOBODY);
+    let customers = match numbers.nulls() {
+        None => numbers.values().iter().map(|customer| number(*customer)).collect(),
+        Some(_) => numbers.iter().map(|customer| customer.map_or(NOBODY, number)).collect(),
+    };
+    if arrow::compute::max(numbers).is_some_and(|largest| largest >= i64::from(NOBODY)) {
+        return Err(exec_datafusion_err!("a row has a customer number that is too large"));
+    }
+    Ok(customers)
+}
+
+fn texts(column: &ArrayRef) -> Result<StringViewArray> {
+    Ok(cast(column, &DataType::Utf8View)?.as_string_view().clone())
+}
 
 /// The span of each instant: how many of the sorted `cuts` come before it or at it. Rows that follow each other mostly lie in the
 /// same.
@@ -123,17 +129,40 @@ fn spans_of(instants: &Int64Array, cuts: &[i64]) -> Vec<u32> {
 }
 
 impl KeyColumn {
+    /// The column of the rows' own values, and that of their products' ids.
+    ///
+    /// # Errors
+    /// Columns that cannot be what is looked up.
+    pub(super) fn read(lookup: Lookup, own: Option<&ArrayRef>, products: Option<StringViewArray>) -> Result<Self> {
+        let rows = own.map(|own| own.len()).or(products.as_ref().map(Array::len)).unwrap_or_default();
+        let own = match (own, lookup) {
+            (None, _) => None,
+            (Some(own), Lookup::Exact | Lookup::Path) => Some(Values::Texts(texts(own)?)),
+            (Some(own), Lookup::Elements) => {
+                let element = Arc::new(Field::new("element", DataType::Utf8View, true));
+                let lists = cast(own, &DataType::List(element))?.as_list::<i32>().clone();
+                let elements = lists.values().as_string_view().clone();
+                Some(Values::Lists(lists, elements))
+            }
+        };
+        Ok(Self { own, products, lists: Vec::new(), rows })
+    }
+
     /// The list of the codes of a row's value.
     pub(super) fn list_of(&mut self, codes: &mut Codes, row: usize) -> u32 {
+        if self.lists.is_empty() {
+            self.lists.resize(self.rows, UNKNOWN);
+        }
         let Some(known) = self.lists.get_mut(row) else { return NO_CODES };
         if *known == UNKNOWN {
-            *known = match &self.values {
-                Values::Texts(texts) if texts.is_valid(row) => codes.of_text(texts, row),
-                Values::Lists(lists, elements) if lists.is_valid(row) => {
+            *known = match (&self.own, &self.products) {
+                (Some(Values::Texts(texts)), _) if texts.is_valid(row) => codes.of_text(texts, row),
+                (Some(Values::Lists(lists, elements)), _) if lists.is_valid(row) => {
                     let places = lists.value_offsets()[row]..lists.value_offsets()[row + 1];
                     let places = places.filter_map(|place| usize::try_from(place).ok());
                     codes.of_elements(elements, places.filter(|place| elements.is_valid(*place)))
                 }
+                (_, Some(ids)) if ids.is_valid(row) => codes.of_product(ids, row),
                 _ => NO_CODES,
             };
         }

@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::codes::{Codes, NO_CODES};
-use crate::segments::compile::program::{Key, Lookup, Program};
+use crate::segments::compile::program::{Key, Lookup, Program, Source};
 
 /// `segment_calls_<table>_kinds(type)`: whether some call asks for the type. The function carries the types.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -25,10 +25,11 @@ pub(super) struct OfKind {
 impl OfKind {
     /// The function of that name for a program; none where nothing splits its rows by type.
     pub(super) fn of(name: &str, program: &Program) -> Option<ScalarUDF> {
-        Some(Self::function(name, program.keys.get(program.kind?)?.clone()))
+        Some(Self::function(name, program.keys.get(program.kind?)?.values.clone()))
     }
 
-    fn function(name: &str, kinds: Key) -> ScalarUDF {
+    fn function(name: &str, values: Vec<String>) -> ScalarUDF {
+        let kinds = Key { lookup: Lookup::Exact, source: Source::Row, values, products: Vec::new() };
         let signature = Signature::any(1, Volatility::Immutable);
         ScalarUDF::new_from_impl(Self { name: name.to_owned(), kinds, signature })
     }
@@ -43,7 +44,7 @@ impl OfKind {
     pub(super) fn read(name: &str, bytes: &[u8]) -> Result<ScalarUDF> {
         let values = serde_json::from_slice(bytes)
             .map_err(|error| exec_datafusion_err!("`{name}` came without its types: {error}"))?;
-        Ok(Self::function(name, Key { lookup: Lookup::Exact, values }))
+        Ok(Self::function(name, values))
     }
 }
 
@@ -80,7 +81,7 @@ mod tests {
     async fn types_that_are_asked_for_are_told_apart() {
         let session = crate::segments::shop::session();
         let values = ["email_unsubscribed", "page_viewed"].map(str::to_owned).to_vec();
-        session.register_udf(OfKind::function("asked", Key { lookup: Lookup::Exact, values }));
+        session.register_udf(OfKind::function("asked", values));
         for text in ["Utf8View", "Utf8", "Dictionary(Int32, Utf8)"] {
             let sql = format!(
                 "SELECT asked(arrow_cast(type, '{text}')) FROM (VALUES (1, 'page_viewed'), (2, NULL), \

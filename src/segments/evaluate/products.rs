@@ -17,12 +17,14 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::prelude::SessionContext;
 use hashbrown::HashMap;
 
-use super::codes::is_short;
+use super::codes::{Codes, is_short};
+use super::columns::KeyColumn;
+use crate::segments::compile::program::{Key, Lookup};
 use crate::segments::compile::{PRODUCT_CATEGORY, PRODUCT_LABELS};
 
 /// The products of a shop, and where each id stands.
 #[derive(Debug)]
-struct Products {
+pub(super) struct Products {
     /// `product_id`, `category`, `labels`.
     rows: RecordBatch,
     /// Short ids by their views, which hold all of them, and long ones.
@@ -45,6 +47,46 @@ impl Products {
             };
         }
         Ok(Self { by_view, by_id, rows, _held: held })
+    }
+
+    /// Those that a statement gives: `product_id`, `category` and `labels`.
+    ///
+    /// # Errors
+    /// What the statement fails with, and products that do not fit into memory.
+    pub(super) async fn read(session: &SessionContext, sql: &str) -> Result<Arc<Self>> {
+        let frame = Box::pin(session.sql(sql)).await?;
+        let schema = Arc::clone(frame.schema().inner());
+        let rows = concat_batches(&schema, &frame.collect().await?)?;
+        let held = MemoryConsumer::new("products").register(&session.runtime_env().memory_pool);
+        held.try_grow(2 * rows.get_array_memory_size())?;
+        Ok(Arc::new(Self::new(rows, Some(held))?))
+    }
+
+    /// Functions that look products up.
+    pub(super) fn functions(self: &Arc<Self>) -> Vec<ScalarUDF> {
+        FUNCTIONS.iter().map(|(name, column)| OfProduct::function(name, *column, self)).collect()
+    }
+
+    /// By id, the codes of a key that stand for the product's value, where they are any: a path is its category, and a list its
+    /// labels.
+    ///
+    /// # Errors
+    /// Columns of other types.
+    pub(super) fn codes(&self, key: &Key) -> Result<Vec<(String, Vec<u32>)>> {
+        let column = usize::from(key.lookup == Lookup::Elements) + 1;
+        let mut values = KeyColumn::read(key.lookup, Some(self.rows.column(column)), None)?;
+        let mut codes = Codes::new(key);
+        codes.begin_batch();
+        let ids = cast(self.rows.column(0), &DataType::Utf8)?;
+        let mut all = Vec::new();
+        for (row, id) in ids.as_string::<i32>().iter().enumerate() {
+            let list = values.list_of(&mut codes, row);
+            let own = codes.list(list as usize);
+            if let Some(id) = id.filter(|_| !own.is_empty()) {
+                all.push((id.to_owned(), own.to_vec()));
+            }
+        }
+        Ok(all)
     }
 
     /// The row of each id; none where no product has it.
@@ -73,20 +115,6 @@ pub(super) struct OfProduct {
 }
 
 const FUNCTIONS: [(&str, usize); 2] = [(PRODUCT_CATEGORY, 1), (PRODUCT_LABELS, 2)];
-
-/// Both functions over the products that a statement gives: `product_id`, `category` and `labels`.
-///
-/// # Errors
-/// What the statement fails with, and products that do not fit into memory.
-pub(super) async fn functions(session: &SessionContext, sql: &str) -> Result<Vec<ScalarUDF>> {
-    let frame = Box::pin(session.sql(sql)).await?;
-    let schema = Arc::clone(frame.schema().inner());
-    let rows = concat_batches(&schema, &frame.collect().await?)?;
-    let held = MemoryConsumer::new("products").register(&session.runtime_env().memory_pool);
-    held.try_grow(2 * rows.get_array_memory_size())?;
-    let products = Arc::new(Products::new(rows, Some(held))?);
-    Ok(FUNCTIONS.iter().map(|(name, column)| OfProduct::function(name, *column, &products)).collect())
-}
 
 impl OfProduct {
     fn function(name: &'static str, column: usize, products: &Arc<Products>) -> ScalarUDF {
@@ -159,7 +187,7 @@ mod tests {
 
     async fn looked_up(products: &str) -> String {
         let session = crate::segments::shop::session();
-        for function in functions(&session, products).await.unwrap() {
+        for function in Products::read(&session, products).await.unwrap().functions() {
             session.register_udf(function);
         }
         let sql = "SELECT segment_product_category(id) AS category, segment_product_labels(id) AS labels \

@@ -128,6 +128,10 @@ fn stretches_by_span(stretches: &Stretches, cuts: &[i64]) -> Vec<u32> {
 }
 
 impl Group {
+    fn is_empty(&self) -> bool {
+        self.keyed.is_empty() && self.plain.is_empty()
+    }
+
     fn add(&mut self, picker: u32, telling: Option<&(usize, Vec<u32>)>, keys: &[Key], sites: &mut usize) {
         let Some((key, codes)) = telling else { return self.plain.push(picker) };
         let place = self.keyed.iter().position(|known| known.key == *key).unwrap_or_else(|| {
@@ -209,25 +213,31 @@ impl Scan {
     /// Looks at the rows of a batch.
     ///
     /// # Errors
-    /// Columns of other types than the program says, and a customer's number outside 0 to 2³² − 2.
+    /// Columns of other types than the program says, and a customer's number above 2³² − 2.
     pub(super) fn read(&mut self, values: &[ArrayRef]) -> Result<()> {
         let index = Arc::clone(&self.index);
         let mut columns = Columns::read(values, &index.program, &index.cuts)?;
         self.forget();
-        let rows = (0_u32..).zip(&columns.customers).filter(|(_, customer)| **customer != NOBODY);
-        self.rows.clear();
-        self.rows.extend(rows.map(|(row, _)| row));
-        let rows = std::mem::take(&mut self.rows);
-        self.look(&index, &index.of_any_kind, &mut columns, &rows);
+        if !index.of_any_kind.is_empty() {
+            let rows = (0_u32..).zip(&columns.customers).filter(|(_, customer)| **customer != NOBODY);
+            self.rows.clear();
+            self.rows.extend(rows.map(|(row, _)| row));
+            let rows = std::mem::take(&mut self.rows);
+            self.look(&index, &index.of_any_kind, &mut columns, &rows);
+            self.rows = rows;
+        }
         if let Some(kind) = index.program.kind {
             let mut by_kind = std::mem::take(&mut self.by_kind);
             by_kind.iter_mut().for_each(Vec::clear);
             if let (Some(column), Some(codes)) = (columns.keys.get_mut(kind), self.codes.get_mut(kind)) {
-                for row in &rows {
+                for (row, customer) in (0_u32..).zip(&columns.customers) {
+                    if *customer == NOBODY {
+                        continue;
+                    }
                     // The list of a code alone comes after that of none.
-                    let code = column.list_of(codes, *row as usize).checked_sub(1);
+                    let code = column.list_of(codes, row as usize).checked_sub(1);
                     if let Some(of_kind) = code.and_then(|code| by_kind.get_mut(code as usize)) {
-                        of_kind.push(*row);
+                        of_kind.push(row);
                     }
                 }
             }
@@ -236,7 +246,6 @@ impl Scan {
             }
             self.by_kind = by_kind;
         }
-        self.rows = rows;
         Ok(())
     }
 

@@ -207,6 +207,23 @@ async fn a_customer_number_that_is_none_is_an_error() {
     assert_eq!(evaluate(&session, &statement()).await.unwrap_err().code(), "segment.customer_number");
 }
 
+#[tokio::test]
+async fn rows_of_nobody_count_for_nobody() {
+    let expected = evaluate(&shop::session(), &statement()).await.unwrap();
+    let session = session(2, 3);
+    for (name, batch) in shop::tables() {
+        let mut parts = vec![vec![batch.clone()]];
+        for nobody in [-1, -2].into_iter().filter(|_| name == "events_owned") {
+            let numbers: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![nobody; batch.num_rows()]));
+            let mut columns = batch.columns().to_vec();
+            columns[0] = numbers;
+            parts.push(vec![RecordBatch::try_new(batch.schema(), columns).unwrap()]);
+        }
+        session.register_table(name, Arc::new(MemTable::try_new(batch.schema(), parts).unwrap())).unwrap();
+    }
+    assert_eq!(evaluate(&session, &statement()).await.unwrap(), expected);
+}
+
 /// A hundred calls that differ in their days and thresholds are one picker, and a count that many customers have is an
 /// array; both give what each call gives by itself.
 #[tokio::test]
