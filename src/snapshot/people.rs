@@ -21,8 +21,6 @@ pub(super) struct People {
     pub(super) buyers: RoaringBitmap,
     /// What each has spent and ordered; side by side, as they are added up for the same customers.
     spending: Vec<Spending>,
-    /// Those of whom there is anything to add up.
-    spenders: RoaringBitmap,
 }
 
 /// What one customer has spent and ordered, money in hundredths of the shop's currency.
@@ -41,6 +39,17 @@ pub(super) struct Spent {
     pub(super) revenue_30d: i128,
 }
 
+/// Customers whose spending is added up together.
+const CHUNK: usize = 1 << 14;
+
+impl Spent {
+    fn add(&mut self, other: Self) {
+        self.amount += other.amount;
+        self.orders_30d += other.orders_30d;
+        self.revenue_30d += other.revenue_30d;
+    }
+}
+
 impl People {
     /// Reads the session's `profile`, `customers` and `orders`. The parameter `$as_of` is bound in `params`.
     pub(super) async fn read(session: &SessionContext, params: &Params) -> Result<Self> {
@@ -54,7 +63,6 @@ impl People {
             sms_reachable: RoaringBitmap::new(),
             buyers: RoaringBitmap::new(),
             spending: Vec::new(),
-            spenders: RoaringBitmap::new(),
         };
         while let Some(batch) = stream.next().await {
             let batch = batch?;
@@ -82,9 +90,6 @@ impl People {
         }
         people.ids = ids.finish();
         people.read_recent(session, params).await?;
-        let some = |own: &Spending| own.amount != 0 || own.revenue_30d != 0 || own.orders_30d != 0;
-        let spenders = (0_u32..).zip(&people.spending).filter(|(_, own)| some(own));
-        people.spenders = spenders.map(|(number, _)| number).collect();
         Ok(people)
     }
 
@@ -121,34 +126,40 @@ impl People {
 
     /// What each of some sets of customers has spent and ordered, in the order of the sets, added up on so many threads.
     pub(super) fn spent(&self, sets: &[&RoaringBitmap], threads: usize) -> Vec<Spent> {
+        // A few customers for all sets, then the next few: what they have spent stays near the processor.
+        let chunks = self.spending.len().div_ceil(CHUNK);
         let next = AtomicUsize::new(0);
         let of_thread = &|| {
-            let mut sums = Vec::new();
+            let mut sums = vec![Spent::default(); sets.len()];
             loop {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                let Some(set) = sets.get(place) else { return sums };
-                sums.push((place, self.spent_by(set)));
+                let chunk = next.fetch_add(1, Ordering::Relaxed);
+                if chunk >= chunks {
+                    return sums;
+                }
+                for (sum, set) in sums.iter_mut().zip(sets) {
+                    sum.add(self.spent_by(set, chunk * CHUNK));
+                }
             }
         };
-        let summed = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads.min(sets.len())).map(|_| scope.spawn(of_thread)).collect();
-            let mut summed = of_thread();
-            others.into_iter().for_each(|other| summed.extend(other.join().unwrap_or_default()));
-            summed
-        });
-        let mut sums = vec![None; sets.len()];
-        for (place, sum) in summed {
-            if let Some(own) = sums.get_mut(place) {
-                *own = Some(sum);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads.min(chunks)).map(|_| scope.spawn(of_thread)).collect();
+            let mut sums = of_thread();
+            for other in others {
+                let of_other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                sums.iter_mut().zip(of_other).for_each(|(sum, of_other)| sum.add(of_other));
             }
-        }
-        // What a thread that failed has left is done here, where a failure is the caller's.
-        sums.into_iter().zip(sets).map(|(sum, set)| sum.unwrap_or_else(|| self.spent_by(set))).collect()
+            sums
+        })
     }
 
-    fn spent_by(&self, customers: &RoaringBitmap) -> Spent {
+    /// What those of a set have spent who are among the customers from `first` on.
+    fn spent_by(&self, customers: &RoaringBitmap, first: usize) -> Spent {
         let mut sum = Spent::default();
-        for own in (customers & &self.spenders).iter().filter_map(|number| self.spending.get(number as usize)) {
+        let own = self.spending.get(first..).unwrap_or_default();
+        let own = own.get(..CHUNK).unwrap_or(own);
+        let Ok(first) = u32::try_from(first) else { return sum };
+        let members = customers.range(first..=first.saturating_add(CHUNK as u32 - 1));
+        for own in members.filter_map(|number| own.get((number - first) as usize)) {
             sum.amount += i128::from(own.amount);
             sum.orders_30d += i64::from(own.orders_30d);
             sum.revenue_30d += i128::from(own.revenue_30d);
@@ -194,7 +205,6 @@ impl People {
             sms_reachable: RoaringBitmap::new(),
             buyers: RoaringBitmap::new(),
             spending: vec![Spending::default(); ids.len()],
-            spenders: RoaringBitmap::new(),
         }
     }
 }
@@ -211,19 +221,40 @@ mod tests {
     #[test]
     fn what_sets_have_spent_is_added_up_on_any_number_of_threads() {
         let mut people = People::of(&["a", "b", "c", "d"]);
-        for (number, own) in people.spending.iter_mut().enumerate().skip(1) {
-            *own = Spending { amount: 100 * number as i64, revenue_30d: -(number as i64), orders_30d: number as u32 };
-        }
-        people.spenders = (1..4).collect();
-        let sets: Vec<RoaringBitmap> = vec![[].into(), [0, 1].into(), [1, 2, 3].into(), [3].into()];
+        people.spending.resize(3 * CHUNK + 5, Spending::default());
+        let own = |number: usize| Spending {
+            amount: 100 * number as i64,
+            revenue_30d: -(number as i64),
+            orders_30d: number as u32 % 3,
+        };
+        people.spending.iter_mut().enumerate().for_each(|(number, spending)| *spending = own(number));
+        let count = people.spending.len() as u32;
+        let around = |chunk: u32| (chunk * CHUNK as u32 - 2)..(chunk * CHUNK as u32 + 2);
+        let sets: Vec<RoaringBitmap> = vec![
+            [].into(),
+            [0, 1].into(),
+            around(1).chain(around(3)).collect(),
+            (0..count).filter(|number| number % 7 != 0).collect(),
+            [count - 1, count, u32::MAX].into(),
+        ];
+        let sum = |set: &RoaringBitmap| {
+            let own = set.iter().filter(|number| *number < count).map(|number| own(number as usize));
+            own.fold(Spent::default(), |sum, own| Spent {
+                amount: sum.amount + i128::from(own.amount),
+                orders_30d: sum.orders_30d + i64::from(own.orders_30d),
+                revenue_30d: sum.revenue_30d + i128::from(own.revenue_30d),
+            })
+        };
+        let expected: Vec<Spent> = sets.iter().map(sum).collect();
+        assert!(expected[2].amount > 0 && expected[2].revenue_30d < 0 && expected[4].amount > 0);
         let sets: Vec<&RoaringBitmap> = sets.iter().collect();
-        let sum = |amount, orders_30d, revenue_30d| Spent { amount, orders_30d, revenue_30d };
-        let expected = [sum(0, 0, 0), sum(100, 1, -1), sum(600, 6, -6), sum(300, 3, -3)];
         for threads in [1, 2, 9] {
             assert_eq!(people.spent(&sets, threads), expected);
         }
         assert_eq!(people.spent(&[], 2), []);
-        assert_eq!(people.amount_spent(), 600);
+        assert_eq!(People::of(&[]).spent(&sets, 2), [Spent::default(); 5]);
+        let amount = i128::from(count - 1) * i128::from(count) / 2 * 100;
+        assert_eq!(people.amount_spent(), amount);
     }
 
     #[test]
