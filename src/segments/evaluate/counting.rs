@@ -1,18 +1,19 @@
 //! How many rows each customer has on each stretch, counted one row at a time.
 
-use hashbrown::HashMap;
-
 use super::found::{customer_of, entry};
 
-/// Rows that are held back before they are counted. What is counted lies anywhere in memory, and a row alone would wait for
-/// it: the places of all that were held back are fetched at once.
-pub(super) const PENDING: usize = 128;
+/// Rows that are held back before they are counted in an array. What is counted lies anywhere in memory, and a row alone would wait
+/// for it: the places of all that were held back are fetched at once.
+const PENDING: usize = 128;
 
-/// From so many entries on it is looked whether an array would be smaller than the map.
-const FIRST_LOOK: usize = 1024;
+/// Rows that are at least held back before they are sorted.
+const UNSORTED: usize = 4_096;
 
-/// Bytes of an entry in a map, its empty places included.
-pub(super) const MAP_ENTRY: usize = 24;
+/// Whether so many rows, held back beside so many sorted entries, are sorted in. They are half of both then, so that a row costs a
+/// constant, but for sorting.
+pub(super) fn is_due(pending: usize, sorted: usize) -> bool {
+    pending >= UNSORTED.max(sorted)
+}
 
 /// Counts by entry (a customer and a stretch).
 #[derive(Debug)]
@@ -23,14 +24,12 @@ pub(super) struct Counting {
     width: usize,
     /// No count grows beyond.
     cap: u32,
-    /// Entries of the map at which it is looked next: it has doubled then, so that looking costs a constant a row.
-    next_look: usize,
 }
 
 #[derive(Debug)]
 enum Kept {
-    /// Few customers, by entry.
-    Few(HashMap<u64, u32>),
+    /// Few customers: by entry, sorted.
+    Few(Vec<(u64, u32)>),
     /// Many customers: by customer, then stretch; at most 255 are told apart.
     Many(Vec<u8>),
 }
@@ -38,14 +37,17 @@ enum Kept {
 impl Counting {
     /// Nothing yet, of customers with so many stretches.
     pub(super) fn new(width: usize, cap: u32) -> Self {
-        let next_look = if cap <= u32::from(u8::MAX) { FIRST_LOOK } else { usize::MAX };
-        Self { kept: Kept::Few(HashMap::new()), pending: Vec::new(), width, cap, next_look }
+        Self { kept: Kept::Few(Vec::new()), pending: Vec::new(), width, cap }
     }
 
     /// Adds `count` rows of a customer on a stretch.
     pub(super) fn add(&mut self, customer: u32, stretch: usize, count: u32) {
         self.pending.push((entry(customer, stretch), count));
-        if self.pending.len() >= PENDING {
+        let is_due = match &self.kept {
+            Kept::Few(counts) => is_due(self.pending.len(), counts.len()),
+            Kept::Many(_) => self.pending.len() >= PENDING,
+        };
+        if is_due {
             self.settle();
         }
     }
@@ -58,16 +60,10 @@ impl Counting {
         };
         match &mut self.kept {
             Kept::Few(counts) => {
-                let fetched = self.pending.iter().fold(false, |any, (entry, _)| any | counts.contains_key(entry));
-                std::hint::black_box(fetched);
-                for (entry, count) in self.pending.drain(..) {
-                    let known = counts.entry(entry).or_default();
-                    *known = known.saturating_add(count).min(cap);
-                }
-                if counts.len() >= self.next_look {
-                    self.next_look = counts.len() * 2;
-                    self.flatten();
-                }
+                self.pending.sort_unstable_by_key(|(entry, _)| *entry);
+                *counts = counted_together(counts, &self.pending, cap);
+                self.pending.clear();
+                self.flatten();
             }
             Kept::Many(counts) => {
                 let needed = self.pending.iter().map(|(entry, _)| place_of(*entry) + 1).max().unwrap_or(0);
@@ -87,27 +83,28 @@ impl Counting {
         }
     }
 
-    /// Turns the map into an array, where the array is smaller.
+    /// Turns the list into an array, where the array is smaller.
     fn flatten(&mut self) {
-        let Kept::Few(counts) = &mut self.kept else { return };
-        let customers = counts.keys().map(|entry| customer_of(*entry).0).max().map_or(0, |last| last as usize + 1);
-        if counts.len() * MAP_ENTRY < customers * self.width {
+        let Kept::Few(counts) = &self.kept else { return };
+        let customers = counts.last().map_or(0, |(last, _)| customer_of(*last).0 as usize + 1);
+        if self.cap > u32::from(u8::MAX) || size_of_val(counts.as_slice()) < customers * self.width {
             return;
         }
         let mut many = vec![0_u8; customers * self.width];
-        for (entry, count) in counts.drain() {
-            let (customer, stretch) = customer_of(entry);
+        for (entry, count) in counts {
+            let (customer, stretch) = customer_of(*entry);
             if let Some(place) = many.get_mut(customer as usize * self.width + stretch) {
-                *place = u8::try_from(count).unwrap_or(u8::MAX);
+                *place = u8::try_from(*count).unwrap_or(u8::MAX);
             }
         }
         self.kept = Kept::Many(many);
+        self.pending = Vec::new();
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let kept = match &self.kept {
-            Kept::Few(counts) => counts.capacity() * MAP_ENTRY,
+            Kept::Few(counts) => counts.capacity() * size_of::<(u64, u32)>(),
             Kept::Many(counts) => counts.capacity(),
         };
         kept + self.pending.capacity() * size_of::<(u64, u32)>()
@@ -118,11 +115,9 @@ impl Counting {
         self.settle();
         match &self.kept {
             Kept::Few(counts) => {
-                let mut all: Vec<(u64, u32)> = counts.iter().map(|(entry, count)| (*entry, *count)).collect();
-                all.sort_unstable();
-                for (entry, count) in all {
-                    let (customer, stretch) = customer_of(entry);
-                    show(customer, stretch, count);
+                for (entry, count) in counts {
+                    let (customer, stretch) = customer_of(*entry);
+                    show(customer, stretch, *count);
                 }
             }
             Kept::Many(counts) => {
@@ -133,6 +128,25 @@ impl Counting {
             }
         }
     }
+}
+
+/// Counts of two sorted lists, of which the first has no entry twice.
+fn counted_together(counts: &[(u64, u32)], more: &[(u64, u32)], cap: u32) -> Vec<(u64, u32)> {
+    let mut together: Vec<(u64, u32)> = Vec::with_capacity(counts.len() + more.len());
+    let (mut counts, mut more) = (counts.iter().peekable(), more.iter().peekable());
+    loop {
+        let next = match (counts.peek(), more.peek()) {
+            (Some((one, _)), Some((other, _))) if one <= other => counts.next(),
+            (_, Some(_)) => more.next(),
+            (_, None) => counts.next(),
+        };
+        let Some((entry, count)) = next else { break };
+        match together.last_mut() {
+            Some((last, known)) if last == entry => *known = known.saturating_add(*count).min(cap),
+            _ => together.push((*entry, (*count).min(cap))),
+        }
+    }
+    together
 }
 
 #[cfg(test)]

@@ -1,23 +1,25 @@
 //! What the rows of each customer on each stretch come to, one row at a time.
 
-use hashbrown::HashMap;
-
-use super::counting::{MAP_ENTRY, PENDING};
-use super::found::{customer_of, entry, nothing, together};
+use super::counting::is_due;
+use super::found::{customer_of, entry, together};
 use crate::segments::compile::program::Total;
 
 /// Rows and totals by entry (a customer and a stretch).
 #[derive(Debug, Default)]
 pub(super) struct Totals {
-    /// Entry → place in the lists.
-    places: HashMap<u64, u32>,
-    /// Rows, by place.
-    counts: Vec<u32>,
-    /// The totals, so many a place as are asked for.
-    totals: Vec<i128>,
-    /// Rows that are held back, and their values: `counting` says why.
+    sorted: Sorted,
+    /// Rows that are held back, and their values.
     pending: Vec<(u64, u32)>,
     values: Vec<i128>,
+}
+
+/// By entry, each once.
+#[derive(Debug, Default)]
+struct Sorted {
+    /// Entries, and how many rows they have.
+    counts: Vec<(u64, u32)>,
+    /// The totals, so many an entry as are asked for.
+    totals: Vec<i128>,
 }
 
 impl Totals {
@@ -32,57 +34,69 @@ impl Totals {
     ) {
         self.pending.push((entry(customer, stretch), count));
         self.values.extend(values.take(asked.len()));
-        if self.pending.len() >= PENDING {
+        if is_due(self.pending.len(), self.sorted.counts.len()) {
             self.settle(asked);
         }
     }
 
     fn settle(&mut self, asked: &[Total]) {
         let width = asked.len();
-        let Self { places, counts, totals, pending, values } = self;
-        std::hint::black_box(pending.iter().fold(false, |any, (entry, _)| any | places.contains_key(entry)));
-        let mut place_of = |entry: u64| {
-            let next = counts.len();
-            let place = *places.entry(entry).or_insert(u32::try_from(next).unwrap_or(u32::MAX)) as usize;
-            if place == next {
-                counts.push(0);
-                totals.extend(asked.iter().map(|total| nothing(*total)));
-            }
-            place
-        };
-        let placed: Vec<(usize, u32)> = pending.drain(..).map(|(entry, count)| (place_of(entry), count)).collect();
-        let fetched =
-            placed.iter().fold((0, 0), |any, (place, _)| (any.0 | counts[*place], any.1 | totals[place * width]));
-        std::hint::black_box(fetched);
-        for ((place, count), values) in placed.into_iter().zip(values.chunks(width)) {
-            if let Some(known) = counts.get_mut(place) {
-                *known = known.saturating_add(count);
-            }
-            let known = totals.get_mut(place * width..(place + 1) * width).unwrap_or_default();
-            for ((known, value), total) in known.iter_mut().zip(values).zip(asked) {
-                *known = together(*total, *known, *value);
-            }
+        let before = std::mem::take(&mut self.sorted);
+        let mut order: Vec<(u64, usize)> = self.pending.iter().map(|(entry, _)| *entry).zip(0..).collect();
+        order.sort_unstable_by_key(|(entry, _)| *entry);
+        let more = order.into_iter().filter_map(|(entry, place)| {
+            let values = self.values.get(place * width..(place + 1) * width)?;
+            Some((entry, self.pending.get(place)?.1, values))
+        });
+        let mut more = more.peekable();
+        self.sorted.counts.reserve(before.counts.len() + self.pending.len());
+        self.sorted.totals.reserve(before.totals.len() + self.values.len());
+        let mut known = before.counts.iter().zip(before.totals.chunks(width)).peekable();
+        loop {
+            let next = match (known.peek(), more.peek()) {
+                (Some(((one, _), _)), Some((other, _, _))) if one > other => more.next(),
+                (None, _) => more.next(),
+                _ => known.next().map(|((entry, count), totals)| (*entry, *count, totals)),
+            };
+            let Some((entry, count, values)) = next else { break };
+            self.sorted.add(asked, entry, count, values);
         }
-        values.clear();
+        self.pending.clear();
+        self.values.clear();
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        let kept = self.places.capacity() * MAP_ENTRY + self.counts.capacity() * 4 + self.totals.capacity() * 16;
-        kept + self.pending.capacity() * size_of::<(u64, u32)>() + self.values.capacity() * 16
+        let counts = self.sorted.counts.capacity() + self.pending.capacity();
+        counts * size_of::<(u64, u32)>() + (self.sorted.totals.capacity() + self.values.capacity()) * size_of::<i128>()
     }
 
     /// Shows every entry, by customer and then stretch: its number of rows, and what they come to.
     pub(super) fn entries(&mut self, asked: &[Total], mut show: impl FnMut(u32, usize, u32, &[i128])) {
         self.settle(asked);
-        let width = asked.len();
-        let mut all: Vec<(u64, u32)> = self.places.iter().map(|(entry, place)| (*entry, *place)).collect();
-        all.sort_unstable();
-        for (entry, place) in all {
-            let place = place as usize;
-            let (customer, stretch) = customer_of(entry);
-            let own = self.totals.get(place * width..(place + 1) * width).unwrap_or_default();
-            show(customer, stretch, self.counts.get(place).copied().unwrap_or(0), own);
+        for ((entry, count), totals) in self.sorted.counts.iter().zip(self.sorted.totals.chunks(asked.len())) {
+            let (customer, stretch) = customer_of(*entry);
+            show(customer, stretch, *count, totals);
+        }
+    }
+}
+
+impl Sorted {
+    /// Adds rows of the last entry, or of one that comes after it.
+    fn add(&mut self, asked: &[Total], entry: u64, count: u32, values: &[i128]) {
+        match self.counts.last_mut() {
+            Some((last, known)) if *last == entry => {
+                *known = known.saturating_add(count);
+                let first = self.totals.len() - asked.len();
+                let known = self.totals.get_mut(first..).unwrap_or_default();
+                for ((known, value), total) in known.iter_mut().zip(values).zip(asked) {
+                    *known = together(*total, *known, *value);
+                }
+            }
+            _ => {
+                self.counts.push((entry, count));
+                self.totals.extend(values);
+            }
         }
     }
 }
