@@ -28,6 +28,8 @@ mod columns;
 mod counting;
 /// What a scan has found so far.
 mod found;
+/// How pickers are found.
+mod index;
 /// Which rows have a type that is asked for.
 mod kinds;
 /// The answers of several partitions together.

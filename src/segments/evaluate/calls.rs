@@ -12,8 +12,9 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
 use super::answers::{read_found, write_answers, write_found};
+use super::index::Index;
 use super::merged::merged;
-use super::scan::{Index, Scan};
+use super::scan::Scan;
 use crate::segments::compile::program::Program;
 
 /// `segment_calls_<table>(customer_no, axes…, keys…, flags…, measures…)`: the answers of a program's calls, as bytes.
@@ -204,7 +205,7 @@ mod tests {
         let mut last = calls(program);
         for (number, part) in parts.iter().enumerate() {
             let mut own = calls(program);
-            for batch in part.chunks(1_000) {
+            for batch in part.chunks(40) {
                 own.update_batch(&columns(batch)).unwrap();
             }
             if number == 0 {
@@ -222,7 +223,6 @@ mod tests {
     /// Customers around the ends of what is decided together, few rows each and many, in one partition and several.
     #[test]
     fn calls_are_answered_as_row_by_row() {
-        let program = program();
         let brands = ["acme", "birk", "none of them"];
         let ends = [0, 65_530, 131_060, u32::MAX - 40];
         let row = |n: u32| -> Row {
@@ -237,12 +237,20 @@ mod tests {
         });
         let many: Vec<Row> = many.collect();
         let few: Vec<Row> = (0..300).map(row).collect();
-        assert!(expected(&program, &few).iter().all(|answer| !answer.customers.is_empty()), "every call is told apart");
-        for rows in [&few, &many, &Vec::new()] {
-            let expected = expected(&program, rows);
-            let (one, other) = rows.split_at(rows.len() / 3);
-            for parts in [vec![rows.as_slice()], vec![one, other], vec![&[], other, one]] {
-                assert_eq!(answered(&program, &parts), expected);
+        let mut in_time = few.clone();
+        in_time.sort_by_key(|(_, at, ..)| *at);
+        let by_brand = Program { kind: Some(0), ..program() };
+        for program in [program(), by_brand] {
+            assert!(
+                expected(&program, &few).iter().all(|answer| !answer.customers.is_empty()),
+                "every call is told apart"
+            );
+            for rows in [&few, &in_time, &many, &Vec::new()] {
+                let expected = expected(&program, rows);
+                let (one, other) = rows.split_at(rows.len() / 3);
+                for parts in [vec![rows.as_slice()], vec![one, other], vec![&[], other, one]] {
+                    assert_eq!(answered(&program, &parts), expected);
+                }
             }
         }
     }

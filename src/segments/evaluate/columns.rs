@@ -1,5 +1,6 @@
 //! The columns of one batch of a scan's rows.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, ListArray, StringViewArray};
@@ -14,12 +15,33 @@ use crate::segments::compile::program::{Lookup, Program, Source};
 
 /// The columns of one batch.
 pub(super) struct Columns {
-    pub(super) customers: Vec<u32>,
-    /// By axis, the span of each row.
-    pub(super) spans: Vec<Vec<u32>>,
+    pub(super) rows: Rows,
     pub(super) keys: Vec<KeyColumn>,
+}
+
+/// All columns but the keys.
+pub(super) struct Rows {
+    pub(super) customers: Vec<u32>,
+    /// By axis.
+    pub(super) spans: Vec<Spans>,
     pub(super) flags: Vec<BooleanBuffer>,
     pub(super) measures: Vec<Decimal128Array>,
+}
+
+/// The spans of days on which rows lie.
+#[derive(Debug, PartialEq)]
+pub(super) struct Spans {
+    /// [`NO_SPAN`] where a row has no instant.
+    pub(super) by_row: Vec<u32>,
+    /// All from the first to the last; none where some row has none.
+    pub(super) present: Option<RangeInclusive<usize>>,
+}
+
+impl Spans {
+    fn new(by_row: Vec<u32>) -> Self {
+        let ends = by_row.iter().fold((NO_SPAN, 0), |ends, span| (ends.0.min(*span), ends.1.max(*span)));
+        Self { by_row, present: (ends.1 != NO_SPAN).then_some(ends.0 as usize..=ends.1 as usize) }
+    }
 }
 
 /// A key's column, and for each row its list of codes once it was looked up.
@@ -64,7 +86,7 @@ impl Columns {
         let customers = customers_of(&integers(next()?)?)?;
         let mut spans = Vec::new();
         for cuts in cuts {
-            spans.push(spans_of(&integers(next()?)?, cuts));
+            spans.push(Spans::new(spans_of(&integers(next()?)?, cuts)));
         }
         let mut own = Vec::new();
         for key in &program.keys {
@@ -86,7 +108,7 @@ impl Columns {
         for _ in 0..program.measures {
             measures.push(next()?.as_primitive::<Decimal128Type>().clone());
         }
-        Ok(Self { customers, spans, keys, flags, measures })
+        Ok(Self { rows: Rows { customers, spans, flags, measures }, keys })
     }
 }
 
@@ -148,6 +170,14 @@ impl KeyColumn {
         Ok(Self { own, products, lists: Vec::new(), rows })
     }
 
+    /// The rows' own values, where they are texts.
+    pub(super) fn texts(&self) -> Option<&StringViewArray> {
+        match &self.own {
+            Some(Values::Texts(texts)) => Some(texts),
+            _ => None,
+        }
+    }
+
     /// The list of the codes of a row's value.
     pub(super) fn list_of(&mut self, codes: &mut Codes, row: usize) -> u32 {
         if self.lists.is_empty() {
@@ -173,6 +203,20 @@ impl KeyColumn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_below_zero_are_nobody_and_too_large_ones_are_none() {
+        let last = i64::from(u32::MAX) - 1;
+        let numbers = [7, -1, -2, 0, last, i64::MIN];
+        let expected = [7, NOBODY, NOBODY, 0, u32::MAX - 1, NOBODY];
+        assert_eq!(customers_of(&Int64Array::from(numbers.to_vec())).unwrap(), expected);
+        let some: Int64Array = numbers.iter().map(|number| Some(*number)).chain([None]).collect();
+        assert_eq!(customers_of(&some).unwrap(), [expected.as_slice(), &[NOBODY]].concat());
+        for too_large in [last + 1, i64::MAX] {
+            assert!(customers_of(&Int64Array::from(vec![1, too_large])).is_err());
+            assert!(customers_of(&Int64Array::from(vec![None, Some(too_large)])).is_err());
+        }
+    }
 
     #[test]
     fn every_instant_has_its_span() {

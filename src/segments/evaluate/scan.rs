@@ -1,7 +1,4 @@
 //! One partition's scan: each row looks only at the pickers that could pick it.
-//!
-//! Rows are split by their type first. Within a type a picker that asks for an id, a category or another known value is
-//! found by the row's own value; only pickers that ask for none are looked at for every row of the type.
 
 use std::sync::Arc;
 
@@ -9,156 +6,9 @@ use arrow::array::{Array, ArrayRef};
 use datafusion::error::Result;
 
 use super::codes::{Codes, NO_CODES};
-use super::columns::{Columns, NO_SPAN, NOBODY};
-use super::found::{Found, Stretches};
-use crate::segments::compile::program::{Key, Program, Total};
-
-/// A program, and how its pickers are found.
-#[derive(Debug)]
-pub(super) struct Index {
-    pub(super) program: Arc<Program>,
-    pub(super) stretches: Vec<Stretches>,
-    pickers: Vec<Ready>,
-    /// By axis, where the days of some call begin or end: on a span between, every picker stays on one stretch.
-    cuts: Vec<Vec<i64>>,
-    /// Pickers by the code of the type that they ask for.
-    by_kind: Vec<Group>,
-    /// Pickers that ask for no type.
-    of_any_kind: Group,
-}
-
-/// A picker as rows meet it.
-#[derive(Debug)]
-struct Ready {
-    axis: usize,
-    /// By the span of the axis, the stretch; [`NOT_ASKED`] where no call asks about it.
-    stretch_of: Vec<u32>,
-    flags: Vec<usize>,
-    /// The keys beside the type and the one that it is found by, each with the codes of which one must be the row's.
-    keys: Vec<(usize, Vec<u32>)>,
-    /// The measures of its totals; none for a count.
-    measures: Vec<(Total, usize)>,
-}
-
-/// A stretch that no call asks about.
-const NOT_ASKED: u32 = u32::MAX;
-
-/// Pickers for rows of one type.
-#[derive(Debug, Default)]
-struct Group {
-    keyed: Vec<Keyed>,
-    /// Pickers that ask for no value.
-    plain: Vec<u32>,
-}
-
-/// Pickers that are found by one key.
-#[derive(Debug)]
-struct Keyed {
-    key: usize,
-    /// By the code of a value, the pickers that ask for it.
-    by_code: Vec<Vec<u32>>,
-    /// Its number among all of them.
-    number: usize,
-}
-
-impl Index {
-    pub(super) fn new(program: Arc<Program>) -> Self {
-        let stretches: Vec<Stretches> =
-            (0..program.pickers.len()).map(|picker| Stretches::of(picker, &program.calls)).collect();
-        let cuts = (0..program.axes).map(|axis| {
-            let own = program.pickers.iter().zip(&stretches).filter(|(picker, _)| picker.axis == axis);
-            let mut cuts: Vec<i64> = own.flat_map(|(_, stretches)| stretches.ends()).copied().collect();
-            cuts.sort_unstable();
-            cuts.dedup();
-            cuts
-        });
-        let cuts: Vec<Vec<i64>> = cuts.collect();
-        let mut by_kind = Vec::new();
-        if let Some(kind) = program.kind.and_then(|kind| program.keys.get(kind)) {
-            by_kind.resize_with(kind.values.len(), Group::default);
-        }
-        let mut of_any_kind = Group::default();
-        let mut pickers = Vec::new();
-        let mut sites = 0;
-        for (number, (picker, stretches)) in program.pickers.iter().zip(&stretches).enumerate() {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let kinds = program.kind.and_then(|kind| picker.keys.iter().find(|(key, _)| *key == kind));
-            // The key of the fewest values is the most telling; exact values before paths, paths before lists.
-            let telling = picker
-                .keys
-                .iter()
-                .filter(|(key, _)| Some(*key) != program.kind)
-                .min_by_key(|(key, codes)| (codes.len(), program.keys.get(*key).map(|key| key.lookup), *key));
-            let mut add = |group: &mut Group| group.add(number, telling, &program.keys, &mut sites);
-            match kinds {
-                None => add(&mut of_any_kind),
-                Some((_, codes)) => {
-                    codes.iter().for_each(|kind| by_kind.get_mut(*kind as usize).into_iter().for_each(&mut add));
-                }
-            }
-            // Two parameters may ask about one column: the row was found by one of the two.
-            let found_by =
-                |asked: &(usize, Vec<u32>)| [kinds, telling].into_iter().flatten().any(|by| std::ptr::eq(by, asked));
-            let measures = stretches.totals.iter().filter_map(|total| match total {
-                Total::Sum(measure) | Total::Min(measure) | Total::Max(measure) => Some((*total, *measure)),
-                Total::Count => None,
-            });
-            pickers.push(Ready {
-                axis: picker.axis,
-                stretch_of: cuts.get(picker.axis).map_or_else(Vec::new, |cuts| stretches_by_span(stretches, cuts)),
-                flags: picker.flags.clone(),
-                keys: picker.keys.iter().filter(|asked| !found_by(asked)).cloned().collect(),
-                measures: measures.collect(),
-            });
-        }
-        Self { program, stretches, pickers, cuts, by_kind, of_any_kind }
-    }
-
-    fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.by_kind.iter().chain([&self.of_any_kind])
-    }
-}
-
-/// The stretch on each span of an axis.
-fn stretches_by_span(stretches: &Stretches, cuts: &[i64]) -> Vec<u32> {
-    // The first instant of a span decides: stretches end where spans do.
-    let number = |stretch: usize| u32::try_from(stretch).unwrap_or(NOT_ASKED);
-    let firsts = std::iter::once(i64::MIN).chain(cuts.iter().copied());
-    firsts.map(|first| stretches.at(first).map_or(NOT_ASKED, number)).collect()
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.keyed.is_empty() && self.plain.is_empty()
-    }
-
-    fn add(&mut self, picker: u32, telling: Option<&(usize, Vec<u32>)>, keys: &[Key], sites: &mut usize) {
-        let Some((key, codes)) = telling else { return self.plain.push(picker) };
-        let place = self.keyed.iter().position(|known| known.key == *key).unwrap_or_else(|| {
-            let values = keys.get(*key).map_or(0, |key| key.values.len());
-            self.keyed.push(Keyed { key: *key, by_code: vec![Vec::new(); values], number: *sites });
-            *sites += 1;
-            self.keyed.len() - 1
-        });
-        let Some(keyed) = self.keyed.get_mut(place) else { return };
-        for code in codes {
-            if let Some(pickers) = keyed.by_code.get_mut(*code as usize) {
-                pickers.push(picker);
-            }
-        }
-    }
-}
-
-impl Keyed {
-    /// The pickers that ask for one of some codes.
-    fn of_codes(&self, codes: &[u32]) -> Box<[u32]> {
-        let of_code = |code: &u32| self.by_code.get(*code as usize).map(Vec::as_slice).unwrap_or_default();
-        let mut pickers: Vec<u32> = codes.iter().flat_map(of_code).copied().collect();
-        pickers.sort_unstable();
-        pickers.dedup();
-        pickers.into()
-    }
-}
+use super::columns::{Columns, KeyColumn, NOBODY, Rows};
+use super::found::Found;
+use super::index::{Asked, Group, Index, Keyed, NOT_ASKED};
 
 /// A scan under way.
 #[derive(Debug)]
@@ -168,36 +18,54 @@ pub(super) struct Scan {
     /// For every [`Keyed`], by list of codes, the pickers that ask for one of them, once a row had it.
     by_list: Vec<ByList>,
     pub(super) found: Vec<Found>,
-    /// The rows of a batch that have a customer, and those of each type.
+    /// The rows of a batch that have a customer and are asked about, and those of each type.
     rows: Vec<u32>,
     by_kind: Vec<Vec<u32>>,
+    /// Rows that have some code of a key, each with its list of codes and its span.
+    with_codes: Vec<(u32, u32, u32)>,
 }
 
 /// By list of codes, pickers.
 #[derive(Debug, Default, Clone)]
 struct ByList {
-    pickers: Vec<Option<Box<[u32]>>>,
+    pickers: Vec<Option<OfList>>,
     /// How many pickers all lists have together.
     held: usize,
 }
 
+/// The pickers of a list of codes.
+#[derive(Debug, Clone)]
+struct OfList {
+    all: Box<[u32]>,
+    /// Those that ask about a span of days, each with the stretch on which it lies. Rows that follow each other mostly lie in one.
+    span: Option<u32>,
+    now: Vec<(u32, u32)>,
+}
+
 impl ByList {
-    /// The pickers of a list, found out by `of_list` where no row had it yet.
-    fn of(&mut self, list: usize, of_list: impl FnOnce() -> Box<[u32]>) -> &[u32] {
+    /// The pickers of a list that ask about a span, and their stretches.
+    fn of(&mut self, index: &Index, keyed: &Keyed, codes: &Codes, list: usize, span: u32) -> &[(u32, u32)] {
         if list >= self.pickers.len() {
             self.pickers.resize(list + 1, None);
         }
-        let Some(known) = self.pickers.get_mut(list) else { return &[] };
-        if known.is_none() {
-            let pickers = of_list();
-            self.held += pickers.len();
-            *known = Some(pickers);
+        let Some(own) = self.pickers.get_mut(list) else { return &[] };
+        let own = own.get_or_insert_with(|| {
+            let all = keyed.of_codes(codes.list(list));
+            self.held += all.len();
+            OfList { now: Vec::with_capacity(all.len()), all, span: None }
+        });
+        if own.span != Some(span) {
+            own.span = Some(span);
+            own.now.clear();
+            let stretch = |picker: &u32| index.pickers.get(*picker as usize)?.stretch_of.get(span as usize).copied();
+            let asking = own.all.iter().map(|picker| (*picker, stretch(picker).unwrap_or(NOT_ASKED)));
+            own.now.extend(asking.filter(|(_, stretch)| *stretch != NOT_ASKED));
         }
-        known.as_deref().unwrap_or_default()
+        &own.now
     }
 
     fn bytes(&self) -> usize {
-        self.pickers.capacity() * size_of::<Option<Box<[u32]>>>() + self.held * size_of::<u32>()
+        self.pickers.capacity() * size_of::<Option<OfList>>() + self.held * (size_of::<u32>() + size_of::<(u32, u32)>())
     }
 }
 
@@ -207,7 +75,7 @@ impl Scan {
         let found = index.stretches.iter().map(Found::new).collect();
         let by_list = vec![ByList::default(); index.groups().map(|group| group.keyed.len()).sum()];
         let by_kind = vec![Vec::new(); index.by_kind.len()];
-        Self { index, codes, by_list, found, rows: Vec::new(), by_kind }
+        Self { index, codes, by_list, found, rows: Vec::new(), by_kind, with_codes: Vec::new() }
     }
 
     /// Looks at the rows of a batch.
@@ -219,34 +87,48 @@ impl Scan {
         let mut columns = Columns::read(values, &index.program, &index.cuts)?;
         self.forget();
         if !index.of_any_kind.is_empty() {
-            let rows = (0_u32..).zip(&columns.customers).filter(|(_, customer)| **customer != NOBODY);
-            self.rows.clear();
-            self.rows.extend(rows.map(|(row, _)| row));
-            let rows = std::mem::take(&mut self.rows);
-            self.look(&index, &index.of_any_kind, &mut columns, &rows);
+            let mut rows = std::mem::take(&mut self.rows);
+            rows.clear();
+            let (own, group) = (&columns.rows, &index.of_any_kind);
+            let wanted = |(row, customer): &(u32, &u32)| **customer != NOBODY && group.asks_about(own, *row as usize);
+            rows.extend((0_u32..).zip(&own.customers).filter(wanted).map(|(row, _)| row));
+            self.look(&index, group, &mut columns, &rows);
             self.rows = rows;
         }
         if let Some(kind) = index.program.kind {
             let mut by_kind = std::mem::take(&mut self.by_kind);
-            by_kind.iter_mut().for_each(Vec::clear);
-            if let (Some(column), Some(codes)) = (columns.keys.get_mut(kind), self.codes.get_mut(kind)) {
-                for (row, customer) in (0_u32..).zip(&columns.customers) {
-                    if *customer == NOBODY {
-                        continue;
-                    }
-                    // The list of a code alone comes after that of none.
-                    let code = column.list_of(codes, row as usize).checked_sub(1);
-                    if let Some(of_kind) = code.and_then(|code| by_kind.get_mut(code as usize)) {
-                        of_kind.push(row);
-                    }
-                }
-            }
+            self.split(&index, kind, &mut columns, &mut by_kind);
             for (group, rows) in index.by_kind.iter().zip(&by_kind) {
                 self.look(&index, group, &mut columns, rows);
             }
             self.by_kind = by_kind;
         }
         Ok(())
+    }
+
+    /// The rows of each type that have a customer and are asked about.
+    fn split(&mut self, index: &Index, kind: usize, columns: &mut Columns, by_kind: &mut [Vec<u32>]) {
+        let Columns { rows, keys } = columns;
+        let texts = keys.get(kind).and_then(KeyColumn::texts);
+        let (Some(texts), Some(codes)) = (texts, self.codes.get_mut(kind)) else { return };
+        let asked: Vec<Asked> = index.by_kind.iter().map(|group| group.asks(rows)).collect();
+        by_kind.iter_mut().for_each(Vec::clear);
+        for (row, (customer, view)) in rows.customers.iter().zip(texts.views()).enumerate() {
+            if *customer == NOBODY || texts.is_null(row) {
+                continue;
+            }
+            // The list of a code alone comes after that of none.
+            let Some(code) = codes.of_view(*view, || texts.value(row)).checked_sub(1) else { continue };
+            let code = code as usize;
+            let is_asked = match asked.get(code) {
+                Some(Asked::All) => true,
+                Some(Asked::Some) => index.by_kind.get(code).is_some_and(|group| group.asks_about(rows, row)),
+                _ => false,
+            };
+            if is_asked && let (Some(own), Ok(number)) = (by_kind.get_mut(code), u32::try_from(row)) {
+                own.push(number);
+            }
+        }
     }
 
     /// Begins to remember anew where there is too much.
@@ -262,30 +144,43 @@ impl Scan {
     }
 
     /// Shows rows to the pickers of a group.
-    fn look(&mut self, index: &Index, group: &Group, columns: &mut Columns, rows: &[u32]) {
-        if rows.is_empty() {
+    fn look(&mut self, index: &Index, group: &Group, columns: &mut Columns, some: &[u32]) {
+        if some.is_empty() {
             return;
         }
-        let Self { codes, by_list, found, .. } = self;
+        let Self { codes, by_list, found, with_codes, .. } = self;
+        let Columns { rows, keys } = columns;
         for keyed in &group.keyed {
-            let Some(by_list) = by_list.get_mut(keyed.number) else { continue };
-            for row in rows {
-                let (Some(column), Some(own)) = (columns.keys.get_mut(keyed.key), codes.get_mut(keyed.key)) else {
-                    continue;
-                };
-                let list = column.list_of(own, *row as usize) as usize;
-                if list == NO_CODES as usize {
-                    continue;
+            let (Some(by_list), Some(spans)) = (by_list.get_mut(keyed.number), rows.spans.get(keyed.axis)) else {
+                continue;
+            };
+            let (Some(column), Some(own)) = (keys.get_mut(keyed.key), codes.get_mut(keyed.key)) else { continue };
+            with_codes.clear();
+            for row in some {
+                let Some(span) = spans.by_row.get(*row as usize) else { continue };
+                // What is no day of theirs need not be looked up.
+                if keyed.asked.get(*span as usize) == Some(&true) {
+                    let list = column.list_of(own, *row as usize);
+                    if list != NO_CODES {
+                        with_codes.push((*row, list, *span));
+                    }
                 }
-                let pickers = by_list.of(list, || keyed.of_codes(own.list(list)));
-                for picker in pickers {
-                    pick(index, *picker as usize, columns, codes, found, *row as usize);
+            }
+            for (row, list, span) in with_codes.iter() {
+                let Some(own) = codes.get(keyed.key) else { continue };
+                for picked in by_list.of(index, keyed, own, *list as usize, *span) {
+                    pick(index, *picked, rows, keys, codes, found, *row as usize);
                 }
             }
         }
         for picker in &group.plain {
-            for row in rows {
-                pick(index, *picker as usize, columns, codes, found, *row as usize);
+            let Some(ready) = index.pickers.get(*picker as usize) else { continue };
+            let Some(spans) = rows.spans.get(ready.axis) else { continue };
+            for row in some.iter().map(|row| *row as usize) {
+                let stretch = spans.by_row.get(row).and_then(|span| ready.stretch_of.get(*span as usize));
+                if let Some(stretch) = stretch.filter(|stretch| **stretch != NOT_ASKED) {
+                    pick(index, (*picker, *stretch), rows, keys, codes, found, row);
+                }
             }
         }
     }
@@ -298,26 +193,34 @@ impl Scan {
     }
 }
 
-/// Adds a row to what a picker found, if it picks it. The row has the picker's type, and a value that it is found by.
-fn pick(index: &Index, number: usize, columns: &mut Columns, codes: &mut [Codes], found: &mut [Found], row: usize) {
+/// Adds a row to what a picker found on a stretch, if it picks it. The row has the picker's type, a value that it is found by, and
+/// a day on the stretch.
+fn pick(
+    index: &Index,
+    (number, stretch): (u32, u32),
+    rows: &Rows,
+    keys: &mut [KeyColumn],
+    codes: &mut [Codes],
+    found: &mut [Found],
+    row: usize,
+) {
+    let number = number as usize;
     let (Some(picker), Some(stretches)) = (index.pickers.get(number), index.stretches.get(number)) else { return };
-    let span = columns.spans.get(picker.axis).and_then(|spans| spans.get(row)).copied().unwrap_or(NO_SPAN);
-    let Some(stretch) = picker.stretch_of.get(span as usize).filter(|stretch| **stretch != NOT_ASKED) else { return };
-    if !picker.flags.iter().all(|flag| columns.flags.get(*flag).is_some_and(|flags| flags.value(row))) {
+    if !picker.flags.iter().all(|flag| rows.flags.get(*flag).is_some_and(|flags| flags.value(row))) {
         return;
     }
     for (key, wanted) in &picker.keys {
-        let (Some(column), Some(codes)) = (columns.keys.get_mut(*key), codes.get_mut(*key)) else { return };
+        let (Some(column), Some(codes)) = (keys.get_mut(*key), codes.get_mut(*key)) else { return };
         let list = column.list_of(codes, row) as usize;
         if !codes.list(list).iter().any(|code| wanted.binary_search(code).is_ok()) {
             return;
         }
     }
     let measures = picker.measures.iter().map(|(total, measure)| {
-        let column = columns.measures.get(*measure).filter(|column| column.is_valid(row));
+        let column = rows.measures.get(*measure).filter(|column| column.is_valid(row));
         column.map_or_else(|| super::found::nothing(*total), |column| column.value(row))
     });
-    if let (Some(found), Some(customer)) = (found.get_mut(number), columns.customers.get(row)) {
-        found.add(stretches, *customer, *stretch as usize, 1, measures);
+    if let (Some(found), Some(customer)) = (found.get_mut(number), rows.customers.get(row)) {
+        found.add(stretches, *customer, stretch as usize, 1, measures);
     }
 }
