@@ -78,14 +78,16 @@ pub async fn plan_pass(session: &SessionContext, pass: &Pass) -> Result<DataFram
     let mut program = pass.program.clone();
     if let Some(products) = &pass.products {
         let products = Box::pin(Products::read(session, products)).await?;
+        // They hold what was read for as long as the plan may need it.
         products.functions().into_iter().for_each(|function| session.register_udf(function));
         for key in program.keys.iter_mut().filter(|key| key.source != Source::Row) {
             key.products = products.codes(key)?;
         }
     }
-    OfKind::of(&kinds_function(pass.family), &pass.program)
-        .into_iter()
-        .for_each(|function| session.register_udf(function));
+    let kinds = kinds_function(pass.family);
+    if pass.sql.contains(&kinds) {
+        OfKind::of(&kinds, &pass.program).into_iter().for_each(|function| session.register_udf(function));
+    }
     session.register_udaf(SegmentCalls::new(&pass.function, program).into_function());
     Ok(Box::pin(session.sql(&pass.sql)).await?)
 }
@@ -93,7 +95,8 @@ pub async fn plan_pass(session: &SessionContext, pass: &Pass) -> Result<DataFram
 /// Computes every output. The result does not depend on the order of rows or on how they are partitioned.
 ///
 /// # Errors
-/// What the session's tables fail with, and `segment.customer_number` for numbers outside 0 to 2³² − 2.
+/// What the session's tables fail with, and `segment.customer_number` where the profile or the contacts have numbers outside 0 to
+/// 2³² − 2. Of other rows, those with a number below 0 are nobody's.
 pub async fn evaluate(session: &SessionContext, shared: &Shared) -> Result<Memberships> {
     let mut memberships = Memberships::default();
     if shared.outputs.is_empty() {
@@ -122,7 +125,10 @@ pub async fn evaluate(session: &SessionContext, shared: &Shared) -> Result<Membe
 }
 
 async fn answers_of(session: &SessionContext, pass: &Pass) -> Result<Vec<Answer>> {
-    let collected = plan_pass(session, pass).await?.collect().await;
+    let collected = match plan_pass(session, pass).await {
+        Ok(plan) => plan.collect().await.map_err(Error::from),
+        Err(error) => Err(error),
+    };
     // Whatever it came to, the products are let go of.
     for name in [PRODUCT_CATEGORY, PRODUCT_LABELS, &kinds_function(pass.family), &pass.function] {
         session.deregister_udf(name);

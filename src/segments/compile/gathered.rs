@@ -165,8 +165,8 @@ impl Scan {
         self.keys.iter().position(|key| key.column.as_deref() == Some(TYPE) && key.lookup == Lookup::Exact)
     }
 
-    /// What no picker wants need not be read: WHERE the days and types that some call asks about. Where nothing is joined, the scan
-    /// passes over rows of other types and of nobody itself: a filter would copy all the others.
+    /// What no picker wants need not be read: WHERE the days that some call asks about, and before a join the rows of somebody and
+    /// of types that are asked for. Where nothing is joined, the scan passes over the others itself: a filter would copy the rest.
     fn kept(&self, family: Family, program: &Program, tables: &Tables) -> String {
         let mut conditions = Vec::new();
         if let [(axis, civil)] = self.axes.as_slice()

@@ -1,7 +1,8 @@
 //! The aggregate function that answers every call of a scan: SQL that DataFusion plans and runs in as many partitions as
 //! there are, each partition's part merged at the end.
 
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -17,20 +18,38 @@ use super::merged::merged;
 use super::scan::Scan;
 use crate::segments::compile::program::Program;
 
-/// `segment_calls_<table>(customer_no, axes…, keys…, flags…, measures…)`: the answers of a program's calls, as bytes.
-/// The function carries its program, so a plan that is sent elsewhere is sent with it.
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// `segment_calls_<table>(customer_no, axes…, keys…, product_id, flags…, measures…)`: the answers of a program's calls, as bytes;
+/// the product's id only where the program asks for products. The function carries its program, so a plan that is sent elsewhere
+/// is sent with it.
+#[derive(Debug)]
 pub struct SegmentCalls {
     name: String,
     program: Arc<Program>,
+    /// Made for the first partition, and shared by all.
+    index: OnceLock<Arc<Index>>,
     signature: Signature,
+}
+
+impl PartialEq for SegmentCalls {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && (Arc::ptr_eq(&self.program, &other.program) || self.program == other.program)
+    }
+}
+
+impl Eq for SegmentCalls {}
+
+impl Hash for SegmentCalls {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // A program may know the products of a shop, and plans are hashed often.
+        self.name.hash(state);
+    }
 }
 
 impl SegmentCalls {
     /// The function of that name for a program.
     pub fn new(name: &str, program: Program) -> Self {
         let signature = Signature::variadic_any(Volatility::Immutable);
-        Self { name: name.to_owned(), program: Arc::new(program), signature }
+        Self { name: name.to_owned(), program: Arc::new(program), index: OnceLock::new(), signature }
     }
 
     /// The function for a session.
@@ -58,8 +77,8 @@ impl AggregateUDFImpl for SegmentCalls {
     }
 
     fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let index = Arc::new(Index::new(Arc::clone(&self.program)));
-        Ok(Box::new(Calls { scan: Scan::new(Arc::clone(&index)), index, parts: Vec::new() }))
+        let index = self.index.get_or_init(|| Arc::new(Index::new(Arc::clone(&self.program))));
+        Ok(Box::new(Calls { scan: Scan::new(Arc::clone(index)), index: Arc::clone(index), parts: Vec::new() }))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

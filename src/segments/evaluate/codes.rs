@@ -1,5 +1,7 @@
 //! From a row's value to the codes that stand for it, remembered between rows.
 
+use std::sync::Arc;
+
 use arrow::array::builder::make_view;
 use arrow::array::{MAX_INLINE_VIEW_LEN, StringViewArray};
 use hashbrown::HashMap;
@@ -17,16 +19,14 @@ pub(super) const NO_CODES: u32 = 0;
 
 /// What a scan remembers of one key. Lists of codes have numbers: none, then one for each code alone, those of products, then those
 /// that rows had.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Codes {
     lookup: Lookup,
     by_value: HashMap<String, u32>,
     lists: Vec<Vec<u32>>,
     /// How many lists there were before the first row.
     fixed: usize,
-    /// The lists of products: by the views of short ids, which hold all of them, and by long ids.
-    by_view: HashMap<u128, u32>,
-    by_id: HashMap<String, u32>,
+    products: Arc<ByProduct>,
     /// Codes, where they are several → their list.
     by_codes: HashMap<Vec<u32>, u32>,
     /// Path → its list.
@@ -36,6 +36,13 @@ pub(super) struct Codes {
     gathered: Vec<u32>,
     /// How many codes the lists of several have together.
     codes_held: usize,
+}
+
+/// The lists of products: by the views of short ids, which hold all of them, and by long ids.
+#[derive(Debug, Default)]
+struct ByProduct {
+    by_view: HashMap<u128, u32>,
+    by_id: HashMap<String, u32>,
 }
 
 impl Codes {
@@ -48,24 +55,25 @@ impl Codes {
             by_value,
             lists: std::iter::once(Vec::new()).chain(alone).collect(),
             fixed: 0,
-            by_view: HashMap::new(),
-            by_id: HashMap::new(),
+            products: Arc::default(),
             by_codes: HashMap::new(),
             paths: HashMap::new(),
             seen: Seen::default(),
             gathered: Vec::new(),
             codes_held: 0,
         };
+        let mut products = ByProduct::default();
         for (id, of_product) in &key.products {
             codes.gathered.clone_from(of_product);
             let list = codes.gathered_list();
             let view = make_view(id.as_bytes(), 0, 0);
             if is_short(view) {
-                codes.by_view.insert(view, list);
+                products.by_view.insert(view, list);
             } else {
-                codes.by_id.insert(id.clone(), list);
+                products.by_id.insert(id.clone(), list);
             }
         }
+        codes.products = Arc::new(products);
         codes.fixed = codes.lists.len();
         codes
     }
@@ -125,7 +133,8 @@ impl Codes {
     /// The list of a product's codes.
     pub(super) fn of_product(&self, ids: &StringViewArray, row: usize) -> u32 {
         let view = ids.views().get(row).copied().unwrap_or_default();
-        let list = if is_short(view) { self.by_view.get(&view) } else { self.by_id.get(ids.value(row)) };
+        let list =
+            if is_short(view) { self.products.by_view.get(&view) } else { self.products.by_id.get(ids.value(row)) };
         list.copied().unwrap_or(NO_CODES)
     }
 
@@ -175,17 +184,16 @@ impl Codes {
         }
     }
 
-    /// Bytes held.
+    /// Bytes held, but for the products, which all scans share.
     pub(super) fn bytes(&self) -> usize {
         let lists = (self.lists.len() + self.by_codes.len()) * 48 + 2 * self.codes_held * size_of::<u32>();
-        let products = self.by_view.capacity() * 32 + self.by_id.capacity() * 64;
-        lists + self.paths.len() * 96 + self.seen.bytes() + products
+        lists + self.paths.len() * 96 + self.seen.bytes()
     }
 }
 
 /// Texts that were looked up a moment ago, by their views. A short text is its view; a long one's view says where it lies, and
 /// the next batch's texts lie elsewhere. Columns with few values mostly have few views: their pages have dictionaries.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Seen {
     slots: Vec<Slot>,
     batch: u32,

@@ -6,13 +6,20 @@ use super::found::{customer_of, entry};
 /// for it: the places of all that were held back are fetched at once.
 const PENDING: usize = 128;
 
-/// Rows that are at least held back before they are sorted.
-const UNSORTED: usize = 4_096;
+/// Rows that are at least held back before they are sorted, and entries that an array has at least.
+const UNSORTED: usize = 1_024;
 
-/// Whether so many rows, held back beside so many sorted entries, are sorted in. They are half of both then, so that a row costs a
+/// Whether so many rows, held back beside so many sorted entries, are sorted in. They are a third of both then, so that a row costs a
 /// constant, but for sorting.
 pub(super) fn is_due(pending: usize, sorted: usize) -> bool {
-    pending >= UNSORTED.max(sorted)
+    pending >= UNSORTED.max(sorted / 2)
+}
+
+/// Gives back what a list does not need: rows that were held back may have had entries already.
+pub(super) fn fit<T>(list: &mut Vec<T>) {
+    if list.capacity() > 2 * list.len() {
+        list.shrink_to_fit();
+    }
 }
 
 /// Counts by entry (a customer and a stretch).
@@ -87,7 +94,10 @@ impl Counting {
     fn flatten(&mut self) {
         let Kept::Few(counts) = &self.kept else { return };
         let customers = counts.last().map_or(0, |(last, _)| customer_of(*last).0 as usize + 1);
-        if self.cap > u32::from(u8::MAX) || size_of_val(counts.as_slice()) < customers * self.width {
+        if self.cap > u32::from(u8::MAX)
+            || counts.len() < UNSORTED
+            || size_of_val(counts.as_slice()) < customers * self.width
+        {
             return;
         }
         let mut many = vec![0_u8; customers * self.width];
@@ -146,6 +156,7 @@ fn counted_together(counts: &[(u64, u32)], more: &[(u64, u32)], cap: u32) -> Vec
             _ => together.push((*entry, (*count).min(cap))),
         }
     }
+    fit(&mut together);
     together
 }
 
@@ -178,7 +189,7 @@ mod tests {
     fn rows_are_counted_whatever_they_are_kept_in() {
         // Customers 0 to 4,999, each a few times, in no order: an array in the end.
         let close: Vec<(u32, usize)> = (0..20_000_u32).map(|n| (n * 7_919 % 5_000, (n % 3) as usize)).collect();
-        // As many, who are a thousand numbers apart: a map to the end.
+        // As many, who are a thousand numbers apart: a list to the end.
         let far: Vec<(u32, usize)> = close.iter().map(|(customer, stretch)| (customer * 1_000, *stretch)).collect();
         for cap in [1, 3, 255, 1_000] {
             for rows in [&close, &far, &close[..50].to_vec()] {

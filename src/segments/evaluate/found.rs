@@ -3,7 +3,8 @@
 //! A picker's calls name days; the ends of all their ranges cut the axis into *stretches*, and what is found is kept by
 //! customer and stretch. However many calls differ only in their days and thresholds, a row is one entry. Memory follows
 //! the customers that were found: compressed bitmaps where only existence is asked, plain bits from one customer in 32 on, and
-//! where counts are asked, a map that becomes a plain array once that is smaller (`counting`, `totals`).
+//! where counts or totals are asked, sorted lists, of which those of counts become plain arrays once these are smaller (`counting`,
+//! `totals`).
 
 use roaring::RoaringBitmap;
 

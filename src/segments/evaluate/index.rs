@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::codes::Codes;
 use super::columns::Rows;
 use super::found::Stretches;
 use crate::segments::compile::program::{Key, Program, Total};
@@ -15,6 +16,8 @@ pub(super) struct Index {
     pub(super) program: Arc<Program>,
     pub(super) stretches: Vec<Stretches>,
     pub(super) pickers: Vec<Ready>,
+    /// By key, what a scan knows of its codes before the first row.
+    pub(super) codes: Vec<Codes>,
     /// By axis, where the days of some call begin or end: on a span between, every picker stays on one stretch.
     pub(super) cuts: Vec<Vec<i64>>,
     /// Pickers by the code of the type that they ask for.
@@ -123,7 +126,8 @@ impl Index {
                 measures: measures.collect(),
             });
         }
-        Self { program, stretches, pickers, cuts, by_kind, of_any_kind }
+        let codes = program.keys.iter().map(Codes::new).collect();
+        Self { program, stretches, pickers, codes, cuts, by_kind, of_any_kind }
     }
 
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {

@@ -30,9 +30,12 @@ pub(super) struct Products {
     /// Short ids by their views, which hold all of them, and long ones.
     by_view: HashMap<u128, u32>,
     by_id: HashMap<String, u32>,
-    /// What they take of the engine's memory.
-    _held: Option<MemoryReservation>,
+    /// What they and their codes take of the engine's memory.
+    held: Option<MemoryReservation>,
 }
+
+/// What the codes of a product take, but for the id and the codes themselves: in a list, and in a map that all scans share.
+const BYTES_OF_PRODUCT: usize = 160;
 
 impl Products {
     fn new(rows: RecordBatch, held: Option<MemoryReservation>) -> Result<Self> {
@@ -46,7 +49,7 @@ impl Products {
                 None => None,
             };
         }
-        Ok(Self { by_view, by_id, rows, _held: held })
+        Ok(Self { by_view, by_id, rows, held })
     }
 
     /// Those that a statement gives: `product_id`, `category` and `labels`.
@@ -71,20 +74,28 @@ impl Products {
     /// labels.
     ///
     /// # Errors
-    /// Columns of other types.
+    /// Columns of other types, and codes that do not fit into memory.
     pub(super) fn codes(&self, key: &Key) -> Result<Vec<(String, Vec<u32>)>> {
         let column = usize::from(key.lookup == Lookup::Elements) + 1;
         let mut values = KeyColumn::read(key.lookup, Some(self.rows.column(column)), None)?;
         let mut codes = Codes::new(key);
         codes.begin_batch();
-        let ids = cast(self.rows.column(0), &DataType::Utf8)?;
+        let ids = cast(self.rows.column(0), &DataType::Utf8View)?;
         let mut all = Vec::new();
-        for (row, id) in ids.as_string::<i32>().iter().enumerate() {
+        let mut bytes = 0;
+        let places = self.places(self.rows.column(0))?;
+        for ((row, id), place) in ids.as_string_view().iter().enumerate().zip(&places) {
+            // Whichever row of an id is looked up is the one that counts here, too.
+            let Some(id) = id.filter(|_| place.is_some_and(|place| place as usize == row)) else { continue };
             let list = values.list_of(&mut codes, row);
             let own = codes.list(list as usize);
-            if let Some(id) = id.filter(|_| !own.is_empty()) {
+            if !own.is_empty() {
                 all.push((id.to_owned(), own.to_vec()));
+                bytes += 2 * id.len() + size_of_val(own) + BYTES_OF_PRODUCT;
             }
+        }
+        if let Some(held) = &self.held {
+            held.try_grow(bytes)?;
         }
         Ok(all)
     }

@@ -71,7 +71,7 @@ impl ByList {
 
 impl Scan {
     pub(super) fn new(index: Arc<Index>) -> Self {
-        let codes: Vec<Codes> = index.program.keys.iter().map(Codes::new).collect();
+        let codes = index.codes.clone();
         let found = index.stretches.iter().map(Found::new).collect();
         let by_list = vec![ByList::default(); index.groups().map(|group| group.keyed.len()).sum()];
         let by_kind = vec![Vec::new(); index.by_kind.len()];

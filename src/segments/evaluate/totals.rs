@@ -1,6 +1,6 @@
 //! What the rows of each customer on each stretch come to, one row at a time.
 
-use super::counting::is_due;
+use super::counting::{fit, is_due};
 use super::found::{customer_of, entry, together};
 use crate::segments::compile::program::Total;
 
@@ -61,6 +61,8 @@ impl Totals {
             let Some((entry, count, values)) = next else { break };
             self.sorted.add(asked, entry, count, values);
         }
+        fit(&mut self.sorted.counts);
+        fit(&mut self.sorted.totals);
         self.pending.clear();
         self.values.clear();
     }
