@@ -195,6 +195,7 @@ mod tests {
     use arrow::util::pretty::pretty_format_batches;
 
     use super::*;
+    use crate::segments::compile::program::Source;
 
     async fn looked_up(products: &str) -> String {
         let session = crate::segments::shop::session();
@@ -229,5 +230,23 @@ mod tests {
         );
         let nothing = looked_up(&format!("{products} WHERE false")).await;
         assert_eq!(nothing.matches("|          |        |").count(), 7, "{nothing}");
+    }
+
+    #[tokio::test]
+    async fn codes_are_those_of_the_row_that_is_looked_up() {
+        let products = "SELECT id AS product_id, category, CASE WHEN n < 4 THEN ['Sale', 'new'] END AS labels \
+                        FROM (VALUES (1, 'p1', 'Men'), (2, 'a product with a long id', 'Men > Shoes'), (3, 'p2', 'Kids'), \
+                        (4, 'p1', 'Kids'), (5, NULL, 'Men'), (6, 'p3', NULL)) p(n, id, category) ORDER BY n";
+        let products = Products::read(&crate::segments::shop::session(), products).await.unwrap();
+        let codes = |lookup: Lookup, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            let source = Source::RowOrProduct;
+            products.codes(&Key { lookup, source, values, products: Vec::new() }).unwrap()
+        };
+        let long = "a product with a long id".to_owned();
+        // The first row of `p1` is not the one that its functions give.
+        assert_eq!(codes(Lookup::Path, &["Men", "Men > Shoes"]), [(long.clone(), vec![0, 1])]);
+        assert_eq!(codes(Lookup::Elements, &["new", "sale"]), [(long, vec![0, 1]), ("p2".to_owned(), vec![0, 1])]);
+        assert_eq!(codes(Lookup::Path, &["Women"]), []);
     }
 }
