@@ -153,8 +153,8 @@ pub struct Versions {
 }
 
 /// Builds the profile. The session gets the tables `orders` and `order_items` (clean facts), `events_owned` (the events of
-/// the day's customers, see [`KeptRows::events`]), `customers`, `profile` (sorted by customer_id), `contacts` and `buyers`. All but the last have
-/// `customer_no`, the rank of the customer's id, from 0.
+/// the day's customers, see [`KeptRows::events`]), `customers`, `profile` (sorted by customer_id), `contacts` and `buyers`.
+/// All but the last have `customer_no`, the rank of the customer's id, from 0.
 ///
 /// # Errors
 /// What DataFusion says of an overridden statement, and whatever the disk and the store say.

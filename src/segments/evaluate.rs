@@ -10,7 +10,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 
-use super::compile::program::Source;
+use super::compile::program::Owner;
 use super::compile::{Formula, PRODUCT_CATEGORY, PRODUCT_LABELS, Pass, Shared, Tested, kinds_function};
 use crate::error::{Error, Result};
 
@@ -80,7 +80,7 @@ pub async fn plan_pass(session: &SessionContext, pass: &Pass) -> Result<DataFram
         let products = Box::pin(Products::read(session, products)).await?;
         // They hold what was read for as long as the plan may need it.
         products.functions().into_iter().for_each(|function| session.register_udf(function));
-        for key in program.keys.iter_mut().filter(|key| key.source != Source::Row) {
+        for key in program.keys.iter_mut().filter(|key| key.owner != Owner::Row) {
             key.products = products.codes(key)?;
         }
     }

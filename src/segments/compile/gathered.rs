@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::program::{Call, Key, Lookup, Picker, Program, Source, Total};
+use super::program::{Call, Key, Lookup, Owner, Picker, Program, Total};
 use super::rows::{self, Family, Joined};
 use super::shared::Pass;
 use super::{Scope, Tables, days, reach, standalone, test};
 use crate::error::Result;
-use crate::profile::catalogue::{Rows, Source as Origin, Type};
+use crate::profile::catalogue::{Rows, Source, Type};
 use crate::segments::check::{Aggregate, AttributeTest, Operand, Predicate, RowsTest};
 use crate::segments::syntax::Cmp;
 
@@ -30,7 +30,7 @@ pub(super) struct Scan {
 /// A column that is looked up by value, and the values that are asked for.
 #[derive(Debug)]
 struct AskedKey {
-    source: Source,
+    owner: Owner,
     /// None where the value is the product's.
     column: Option<String>,
     lookup: Lookup,
@@ -66,7 +66,7 @@ impl Scan {
         }
         self.removals |= rows::needs_removals(test.rows);
         for pick in &test.picks {
-            let Origin::Row(sql) = &pick.attribute.source else { continue };
+            let Source::Row(sql) = &pick.attribute.source else { continue };
             if *sql == axis.0 && matches!(pick.attribute.kind, Type::Day | Type::CivilDate) {
                 ranges = reach::intersect(&ranges, &reach::ranges(pick, scope)?);
             } else if let Some((lookup, values)) = values(pick) {
@@ -97,12 +97,12 @@ impl Scan {
     }
 
     fn key(&mut self, sql: &str, lookup: Lookup, values: Vec<String>) -> (usize, Vec<String>) {
-        let (source, column) = rows::source(sql);
-        let is_it = |key: &AskedKey| (key.source, key.column.as_deref(), key.lookup) == (source, column, lookup);
+        let (owner, column) = rows::owner(sql);
+        let is_it = |key: &AskedKey| (key.owner, key.column.as_deref(), key.lookup) == (owner, column, lookup);
         let known = self.keys.iter().position(is_it);
         let place = known.unwrap_or_else(|| {
             let column = column.map(str::to_owned);
-            self.keys.push(AskedKey { source, column, lookup, values: BTreeSet::new() });
+            self.keys.push(AskedKey { owner, column, lookup, values: BTreeSet::new() });
             self.keys.len() - 1
         });
         if let Some(key) = self.keys.get_mut(place) {
@@ -130,7 +130,7 @@ impl Scan {
             axes: self.axes.len(),
             keys: self.keys.iter().map(AskedKey::ready).collect(),
             kind: self.kind(),
-            of_products: self.keys.iter().any(|key| key.source != Source::Row),
+            of_products: self.keys.iter().any(|key| key.owner != Owner::Row),
             flags: self.flags.len(),
             measures: self.measures.len(),
             pickers: pickers.collect(),
@@ -185,7 +185,7 @@ impl Scan {
 impl AskedKey {
     fn ready(&self) -> Key {
         let values = self.values.iter().cloned().collect();
-        Key { lookup: self.lookup, source: self.source, values, products: Vec::new() }
+        Key { lookup: self.lookup, owner: self.owner, values, products: Vec::new() }
     }
 }
 

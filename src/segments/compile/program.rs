@@ -37,7 +37,7 @@ pub struct Key {
     /// How a row's value stands for the values asked about.
     pub lookup: Lookup,
     /// Whose value it is.
-    pub source: Source,
+    pub owner: Owner,
     /// The values that some picker asks about, sorted; a value's place is its code.
     pub values: Vec<String>,
     /// By id, the codes that stand for the product's value, where that is asked for and they are any.
@@ -46,7 +46,7 @@ pub struct Key {
 
 /// Whose value a key's is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Source {
+pub enum Owner {
     /// The row's, a column of its own.
     Row,
     /// The row's, a column of its own, and where that is missing, the product's.

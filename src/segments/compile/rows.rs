@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::days::civil;
-use super::program::Source;
+use super::program::Owner;
 use super::quote::{identifier, text};
 use super::{Scope, Tables};
 use crate::profile::catalogue::{CATEGORY, LABELS, Rows};
@@ -78,11 +78,11 @@ pub(crate) const PRODUCT_CATEGORY: &str = "segment_product_category";
 pub(crate) const PRODUCT_LABELS: &str = "segment_product_labels";
 
 /// Whose value an expression over a row and its product is, and the row's own column for it, where there is one.
-pub(super) fn source(sql: &str) -> (Source, Option<&str>) {
+pub(super) fn owner(sql: &str) -> (Owner, Option<&str>) {
     match sql {
-        CATEGORY => (Source::RowOrProduct, Some("r.category")),
-        LABELS => (Source::Product, None),
-        of_row => (Source::Row, Some(of_row)),
+        CATEGORY => (Owner::RowOrProduct, Some("r.category")),
+        LABELS => (Owner::Product, None),
+        of_row => (Owner::Row, Some(of_row)),
     }
 }
 

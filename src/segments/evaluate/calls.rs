@@ -137,10 +137,10 @@ mod tests {
 
     use super::super::answers::{Answer, read_answers};
     use super::*;
-    use crate::segments::compile::program::{Call, Key, Lookup, Picker, Source, Spans, Total};
+    use crate::segments::compile::program::{Call, Key, Lookup, Owner, Picker, Spans, Total};
 
     fn key(lookup: Lookup, values: Vec<String>) -> Key {
-        Key { lookup, source: Source::Row, values, products: Vec::new() }
+        Key { lookup, owner: Owner::Row, values, products: Vec::new() }
     }
 
     fn spans(low: Option<i128>, high: Option<i128>) -> Spans {

@@ -255,11 +255,11 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segments::compile::program::Source;
+    use crate::segments::compile::program::Owner;
 
     fn codes(lookup: Lookup, values: &[&str]) -> Codes {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
-        Codes::new(&Key { lookup, source: Source::Row, values, products: Vec::new() })
+        Codes::new(&Key { lookup, owner: Owner::Row, values, products: Vec::new() })
     }
 
     fn looked_up<'a>(codes: &'a mut Codes, texts: &StringViewArray, row: usize) -> &'a [u32] {
@@ -306,8 +306,8 @@ mod tests {
         let long = "a product with a long id";
         let products = [("p1", vec![0, 1]), (long, vec![0, 1]), ("p2", vec![2])];
         let products = products.map(|(id, codes)| (id.to_owned(), codes)).to_vec();
-        let source = Source::RowOrProduct;
-        let mut codes = Codes::new(&Key { lookup: Lookup::Path, source, values, products });
+        let owner = Owner::RowOrProduct;
+        let mut codes = Codes::new(&Key { lookup: Lookup::Path, owner, values, products });
         let ids = StringViewArray::from(vec!["p1", long, "p2", "p3", "a product with a long name"]);
         let mut begun = 0;
         for batch in 0..12 {

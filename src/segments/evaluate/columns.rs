@@ -11,7 +11,7 @@ use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
 use super::codes::{Codes, NO_CODES};
-use crate::segments::compile::program::{Lookup, Program, Source};
+use crate::segments::compile::program::{Lookup, Owner, Program};
 
 /// The columns of one batch.
 pub(super) struct Columns {
@@ -90,12 +90,12 @@ impl Columns {
         }
         let mut own = Vec::new();
         for key in &program.keys {
-            own.push(if key.source == Source::Product { None } else { Some(next()?) });
+            own.push(if key.owner == Owner::Product { None } else { Some(next()?) });
         }
         let products = if program.of_products { Some(texts(next()?)?) } else { None };
         let mut keys = Vec::new();
         for (key, own) in program.keys.iter().zip(own) {
-            let products = products.as_ref().filter(|_| key.source != Source::Row);
+            let products = products.as_ref().filter(|_| key.owner != Owner::Row);
             keys.push(KeyColumn::read(key.lookup, own, products.cloned())?);
         }
         let mut flags = Vec::new();

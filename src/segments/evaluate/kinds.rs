@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::codes::{Codes, NO_CODES};
-use crate::segments::compile::program::{Key, Lookup, Program, Source};
+use crate::segments::compile::program::{Key, Lookup, Owner, Program};
 
 /// `segment_calls_<table>_kinds(type)`: whether some call asks for the type. The function carries the types.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ impl OfKind {
     }
 
     fn function(name: &str, values: Vec<String>) -> ScalarUDF {
-        let kinds = Key { lookup: Lookup::Exact, source: Source::Row, values, products: Vec::new() };
+        let kinds = Key { lookup: Lookup::Exact, owner: Owner::Row, values, products: Vec::new() };
         let signature = Signature::any(1, Volatility::Immutable);
         ScalarUDF::new_from_impl(Self { name: name.to_owned(), kinds, signature })
     }

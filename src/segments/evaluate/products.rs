@@ -195,7 +195,7 @@ mod tests {
     use arrow::util::pretty::pretty_format_batches;
 
     use super::*;
-    use crate::segments::compile::program::Source;
+    use crate::segments::compile::program::Owner;
 
     async fn looked_up(products: &str) -> String {
         let session = crate::segments::shop::session();
@@ -237,16 +237,22 @@ mod tests {
         let products = "SELECT id AS product_id, category, CASE WHEN n < 4 THEN ['Sale', 'new'] END AS labels \
                         FROM (VALUES (1, 'p1', 'Men'), (2, 'a product with a long id', 'Men > Shoes'), (3, 'p2', 'Kids'), \
                         (4, 'p1', 'Kids'), (5, NULL, 'Men'), (6, 'p3', NULL)) p(n, id, category) ORDER BY n";
-        let products = Products::read(&crate::segments::shop::session(), products).await.unwrap();
+        let session = crate::segments::shop::session();
+        let products = Products::read(&session, products).await.unwrap();
+        let reserved = || session.runtime_env().memory_pool.reserved();
+        let before = reserved();
         let codes = |lookup: Lookup, values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
-            let source = Source::RowOrProduct;
-            products.codes(&Key { lookup, source, values, products: Vec::new() }).unwrap()
+            let owner = Owner::RowOrProduct;
+            products.codes(&Key { lookup, owner, values, products: Vec::new() }).unwrap()
         };
         let long = "a product with a long id".to_owned();
         // The first row of `p1` is not the one that its functions give.
         assert_eq!(codes(Lookup::Path, &["Men", "Men > Shoes"]), [(long.clone(), vec![0, 1])]);
         assert_eq!(codes(Lookup::Elements, &["new", "sale"]), [(long, vec![0, 1]), ("p2".to_owned(), vec![0, 1])]);
         assert_eq!(codes(Lookup::Path, &["Women"]), []);
+        assert!(reserved() > before && before > 0, "codes are reserved beside the products");
+        drop(products);
+        assert_eq!(reserved(), 0);
     }
 }
